@@ -1,0 +1,44 @@
+"""The contract that a driver owes. It knows fetches and sinks, not spans, blocks or retries.
+
+Life of a fetch: `start`, then either one `Ended`, or one `Answered` followed by `admit` or `refuse` and
+then one `Ended`. No byte of a body reaches the sink before `admit`. One thread at a time owns a
+transport; only `wake` may be called from any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from largefile.core.sink import BlockSink
+from largefile.events import Answered, Ended, Fetch
+
+__all__ = ["Transport"]
+
+
+class Transport(Protocol):
+    """What moves bytes from a source into sinks."""
+
+    def start(self, fetch: Fetch, sink: BlockSink) -> None:
+        """Begin `fetch`; the sink need not be aimed before `admit`."""
+
+    def admit(self, fetch: Fetch) -> None:
+        """Let the body of an answered fetch flow into its sink, which bounds it."""
+
+    def refuse(self, fetch: Fetch) -> None:
+        """End an answered fetch without placing a byte of it; answered by `Ended` (REFUSED)."""
+
+    def stop(self, fetch: Fetch) -> None:
+        """End a fetch at any time; answered by `Ended`."""
+
+    def poll(self, timeout: float) -> Sequence[Answered | Ended]:
+        """Move bytes for at most about `timeout` seconds; return at once when there is news.
+
+        Never raises for a server's fault.
+        """
+
+    def wake(self) -> None:
+        """Make the present or the next `poll` return soon. From any thread."""
+
+    def close(self) -> None:
+        """Drop every transfer and connection. Nothing may be called after it."""

@@ -1,0 +1,37 @@
+"""The compiled modules, and nothing else: everything about the package is in pyproject.toml."""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("LARGEFILE_DEBUG") == "1"  # bounds checks and assertions
+TRACE = os.environ.get("LARGEFILE_TRACE") == "1"  # line coverage of .pyx (Python 3.11 only)
+
+directives = {
+    "language_level": 3,
+    "embedsignature": True,
+    "freethreading_compatible": True,
+    "binding": True,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "cdivision": not DEBUG,
+    "initializedcheck": DEBUG,
+    "linetrace": TRACE,
+}
+macros = [("CYTHON_TRACE", "1")] if TRACE else []
+flags = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O2", "-DCYTHON_WITHOUT_ASSERTIONS=1"]
+
+extensions = [
+    Extension(
+        ".".join(path.with_suffix("").parts),
+        [str(path)],
+        define_macros=macros,
+        extra_compile_args=flags,
+    )
+    for path in sorted(Path("largefile").rglob("*.pyx"))
+]
+
+# force: a change of directives leaves the generated C looking fresh.
+setup(ext_modules=cythonize(extensions, compiler_directives=directives, force=DEBUG or TRACE))
