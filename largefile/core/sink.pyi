@@ -24,6 +24,10 @@ class BlockSink:
     def release(self) -> None: ...                  # let go of target and lane
     def __call__(self, chunk: Buffer) -> int: ...
     def halt(self) -> None: ...                     # from any thread, latched until the next aim: the next chunk answers 0
+    limit: int                                      # the present response ends here; at most stop; set by aim to stop
+    def room(self) -> memoryview | None: ...        # where the next bytes go, for readinto; then advance(n)
+    def advance(self, size: int) -> bool: ...       # False ends the transfer
+    def revoke(self) -> None: ...                   # an abandoned reader's late stores miss the file
     def shorten(self, stop: int) -> int: ...        # move the end down to `stop` or to the block in progress's end; the new end
     @property
     def at(self) -> int: ...                        # position of the next byte

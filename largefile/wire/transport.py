@@ -31,6 +31,9 @@ class Transport(Protocol):
     def stop(self, fetch: Fetch) -> None:
         """End a fetch at any time; answered by `Ended`."""
 
+    def throttle(self, bytes_per_second: int) -> None:
+        """Hold each transfer to so many bytes a second from now on; 0 lifts the limit."""
+
     def poll(self, timeout: float) -> Sequence[Answered | Ended]:
         """Move bytes for at most about `timeout` seconds; return at once when there is news.
 

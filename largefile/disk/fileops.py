@@ -1,0 +1,246 @@
+"""The seam: every operation on a file goes through one method here.
+
+Tests put a FileOps of their own in this place, to record what was done, to fail at the n-th call, or to
+die there. Nothing is decided here, apart from three things that every caller needs: short writes are
+looped, each OSError becomes an error of this library that says what was being done and to which file,
+and "no room" (ENOSPC, EDQUOT) is NotEnoughSpaceError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from largefile.disk import sysfile
+from largefile.errors import CacheIOError, NotEnoughSpaceError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["MAPPABLE", "NO_SUPPORT", "REAL", "DeniedError", "FileOps", "MissingFileError", "failure"]
+
+#: Kinds of filesystem where a page that was reserved cannot fail later: ext4, xfs, tmpfs.
+MAPPABLE = frozenset({0xEF53, 0x58465342, 0x01021994})
+#: What a filesystem answers to a request that it has no code for.
+NO_SUPPORT = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
+
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
+
+
+class MissingFileError(CacheIOError, FileNotFoundError):
+    """A file of the cache is not there."""
+
+
+class DeniedError(CacheIOError, PermissionError):
+    """This user may not do that to a file of the cache."""
+
+
+_KINDS: dict[int, type[CacheIOError]] = {
+    errno.ENOENT: MissingFileError,
+    errno.EACCES: DeniedError,
+    errno.EPERM: DeniedError,
+}
+
+
+def failure(number: int, doing: str, path: str) -> OSError:
+    """The error of this library for an errno."""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return NotEnoughSpaceError(path, -1, -1)
+    return _KINDS.get(number, CacheIOError)(number, doing, path)
+
+
+@contextlib.contextmanager
+def _doing(what: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except (CacheIOError, NotEnoughSpaceError):
+        raise
+    except OSError as error:
+        raise failure(error.errno or errno.EIO, what, path) from error
+
+
+class FileOps:
+    """Files as the operating system gives them. `path` is for messages where a descriptor does the work."""
+
+    # --- names --------------------------------------------------------------------------------
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        # NONBLOCK: a FIFO planted under our name must not hang us; regular files do not care.
+        with _doing("open", path):
+            return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode)
+
+    def exists(self, path: str) -> bool:
+        with _doing("stat", path):
+            return os.path.lexists(path)
+
+    def stat(self, path: str) -> os.stat_result:
+        with _doing("stat", path):
+            return Path(path).lstat()
+
+    def link(self, source: str, target: str) -> None:
+        with _doing("link", target):
+            os.link(source, target, follow_symlinks=False)
+
+    def rename(self, source: str, target: str) -> None:
+        with _doing("rename", target):
+            Path(source).rename(target)
+
+    def rename_noreplace(self, source: str, target: str) -> None:
+        number = sysfile.rename_noreplace(os.fsencode(source), os.fsencode(target))
+        if number:
+            raise failure(number, "rename", target)
+
+    def unlink(self, path: str) -> None:
+        with _doing("unlink", path):
+            Path(path).unlink()
+
+    def fsync_dir(self, path: str) -> None:
+        with _doing("sync the folder", path):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def free_bytes(self, path: str) -> int:
+        """Bytes that this user may still allocate on the filesystem of `path`."""
+        with _doing("statvfs", path):
+            found = os.statvfs(path)
+            return found.f_bavail * found.f_frsize
+
+    # --- an open file -------------------------------------------------------------------------
+
+    def close(self, fd: int, path: str = "") -> None:
+        with _doing("close", path):
+            os.close(fd)
+
+    def fstat(self, fd: int, path: str = "") -> os.stat_result:
+        with _doing("stat", path):
+            return os.fstat(fd)
+
+    def fs_magic(self, fd: int, path: str = "") -> int:
+        with _doing("statfs", path):
+            return sysfile.fs_magic(fd)
+
+    def pread(self, fd: int, size: int, offset: int, path: str = "") -> bytes:
+        """At most `size` bytes; fewer only at the end of the file or beyond the system's limit."""
+        with _doing("read", path):
+            return os.pread(fd, size, offset)
+
+    def preadinto(self, fd: int, buffer: Buffer, offset: int, path: str = "") -> int:
+        """Fill `buffer`; how many bytes were there, fewer only at the end of the file."""
+        done = 0
+        with _doing("read", path), memoryview(buffer).cast("B") as view:
+            while done < len(view):
+                with view[done:] as rest:
+                    count = os.preadv(fd, [rest], offset + done)
+                if not count:
+                    break
+                done += count
+        return done
+
+    def pwrite(self, fd: int, data: Buffer, offset: int, path: str = "") -> None:
+        """Write all of `data`."""
+        done = 0
+        with _doing("write", path), memoryview(data).cast("B") as view:
+            while done < len(view):
+                with view[done:] as rest:
+                    count = os.pwrite(fd, rest, offset + done)
+                if not count:
+                    raise OSError(errno.EIO, "nothing was written")
+                done += count
+
+    def fallocate(self, fd: int, offset: int, size: int, path: str = "", *, keep_size: bool = False) -> None:
+        while number := sysfile.fallocate(fd, offset, size, keep_size):
+            if number != errno.EINTR:  # a handler of a signal runs before the call is made again
+                raise failure(number, "reserve space in", path)
+
+    def ftruncate(self, fd: int, size: int, path: str = "") -> None:
+        with _doing("set the size of", path):
+            os.ftruncate(fd, size)
+
+    def fdatasync(self, fd: int, path: str = "") -> None:
+        with _doing("sync", path):
+            getattr(os, "fdatasync", os.fsync)(fd)
+
+    def fsync(self, fd: int, path: str = "") -> None:
+        with _doing("sync", path):
+            os.fsync(fd)
+
+    def fchmod(self, fd: int, mode: int, path: str = "") -> None:
+        with _doing("set the mode of", path):
+            os.fchmod(fd, mode)
+
+    def mmap(self, fd: int, offset: int, size: int, path: str = "", *, writable: bool) -> mmap.mmap:
+        """A shared map; `offset` is a multiple of ``mmap.ALLOCATIONGRANULARITY``."""
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        with _doing("map", path):
+            return mmap.mmap(fd, size, access=access, offset=offset)
+
+    # --- locks --------------------------------------------------------------------------------
+
+    def lock_ofd(self, fd: int, path: str = "") -> None:
+        """Lock for writing, owned by the open file description; EAGAIN when another one has it."""
+        with _doing("lock", path):
+            if not hasattr(fcntl, "F_OFD_SETLK"):
+                raise OSError(errno.ENOSYS, "no OFD locks here")
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+
+    def unlock_ofd(self, fd: int, path: str = "") -> None:
+        with _doing("unlock", path):
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+
+    def locked_ofd(self, fd: int, path: str = "") -> bool:
+        """Whether another open file description holds the lock."""
+        with _doing("look at the lock of", path):
+            if not hasattr(fcntl, "F_OFD_GETLK"):
+                raise OSError(errno.ENOSYS, "no OFD locks here")
+            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)
+        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+    def flock(self, fd: int, operation: int, path: str = "") -> None:
+        with _doing("lock", path):
+            fcntl.flock(fd, operation)
+
+    # --- the machine --------------------------------------------------------------------------
+
+    def boot_id(self) -> str:
+        """What changes when the page cache is lost; "" where the system does not say."""
+        if not sys.platform.startswith("linux"):
+            return ""
+        with contextlib.suppress(OSError):
+            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return ""
+
+    def host(self) -> str:
+        return socket.gethostname()
+
+    def process_start(self, pid: int) -> int:
+        """When process `pid` started, in the system's ticks; 0 where there is none or it is not said."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # The name in parentheses may hold spaces; the fields after it do not.
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            return int(fields[19])
+        return 0
+
+    def umask(self) -> int:
+        # os.umask can only be read by setting it, for every thread; ask the system where it tells.
+        with contextlib.suppress(OSError, StopIteration, ValueError):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return int(next(line.split()[1] for line in lines if line.startswith("Umask:")), 8)
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return mask
+
+
+REAL = FileOps()

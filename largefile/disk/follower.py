@@ -1,0 +1,129 @@
+"""A cache that another process writes: read while it grows, and never written to.
+
+No wake-up crosses processes, so a follower polls: the entry after the head, after 1 ms, then twice as
+long up to 50 ms. The state comes from the header, whether the writer is alive from its lock.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from largefile.disk.fileops import REAL, MissingFileError
+from largefile.disk.files import CacheFile, LocalFile
+from largefile.disk.header import State, canonical_boot
+from largefile.disk.opening import open_for_reading
+from largefile.disk.reading import CacheReads
+from largefile.errors import CachePoisonedError, SourceChangedError
+
+__all__ = ["FollowerCache"]
+
+_SHORT, _LONG = 0.001, 0.050  # seconds between two looks
+
+
+class FollowerCache(CacheReads):
+    """The reading side of a cache, in any process; ``LocalDownloadCache.open(…, read_only=True)`` gives one.
+
+    Parameters
+    ----------
+    data, index : CacheFile
+        Open for reading. They are closed with the follower.
+    """
+
+    def __init__(self, data: CacheFile, index: CacheFile) -> None:
+        opened = open_for_reading(data, index)
+        super().__init__(data, opened.index, opened.ranges)
+        self._closed = False
+        self._delay = _SHORT
+        self._boot = canonical_boot(data.ops.boot_id() if isinstance(data, LocalFile) else REAL.boot_id())
+        self._inode = data.stat().st_ino if isinstance(data, LocalFile) else 0
+
+    @property
+    def state(self) -> State:
+        """Where the download is in its life, as the header says now."""
+        return self._index.refresh().state
+
+    @property
+    def owner(self) -> str:
+        """The last known writer."""
+        return self._index.header.owner
+
+    def writer_alive(self) -> bool | None:
+        """Whether a process holds the writer's lock; None where that cannot be told."""
+        return self._index.file.is_locked() if isinstance(self._index.file, LocalFile) else None
+
+    def replaced(self) -> bool:
+        """Whether the index's name belongs to another file now, or to none: a restart, or the publication."""
+        file = self._index.file
+        if not isinstance(file, LocalFile):
+            return False
+        try:
+            found = file.ops.stat(file.name)
+        except MissingFileError:
+            return True
+        mine = file.stat()
+        return (found.st_dev, found.st_ino) != (mine.st_dev, mine.st_ino)
+
+    def refresh(self) -> None:
+        """See what the writer has done since the last look.
+
+        Raises
+        ------
+        CachePoisonedError
+            If the writer found that the disk had lost something.
+        SourceChangedError
+            If the writer began again with another version of the content.
+        """
+        header = self._index.refresh()
+        if header.state is State.POISONED:
+            raise CachePoisonedError(self.path, "a sync failed in the process that writes it")
+        if header.state is State.SUPERSEDED:
+            raise SourceChangedError("another version", header.identity.describe())
+        self._look(self._ranges.head_block, self.num_blocks, run=True)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._wake()
+            self._index.release()
+            self._data.close()
+            self._index.file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ValueError(f"{self.path} is closed")
+
+    def _gap(self, start: int, stop: int) -> int | None:
+        gap = super()._gap(start, stop)
+        if gap is not None:
+            self._index.refresh()
+            self._look(gap, stop, run=False)
+            gap = super()._gap(start, stop)
+        return gap
+
+    def _wait(self, left: float | None) -> None:
+        head = self._ranges.head_block
+        self.refresh()
+        if self._ranges.head_block != head:
+            self._delay = _SHORT
+            return
+        self._grown.wait(self._delay if left is None else min(self._delay, left))
+        self._delay = min(2 * self._delay, _LONG)
+
+    def _look(self, start: int, stop: int, *, run: bool) -> None:
+        """Believe new entries of the absent blocks among ``[start, stop)``; of a `run`, up to the first gap."""
+        header = self._index.header
+        if header.boot != self._boot or not self._boot or header.inode != self._inode:
+            return  # the writer has not made its recovery in this boot: its live entries prove nothing yet
+        block = self._ranges.bitmap.find_clear(start, stop)
+        while block is not None:
+            if self._index.live.is_sealed(block):
+                self._ranges.set_block(block)
+            elif run:
+                return
+            block = self._ranges.bitmap.find_clear(block + 1, stop) if block + 1 < stop else None

@@ -1,0 +1,253 @@
+"""The header of an index: what the file is about, in a slot of 4096 bytes.
+
+Two slots are written in turn, so one of them is always whole; a reader takes the whole one of the higher
+generation. The first 12 bytes and the checksum in the last 8 keep their places in every version to come,
+so that an older program can say "newer" where it would otherwise say "broken".
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import struct
+import uuid
+from dataclasses import dataclass, replace
+
+import xxhash
+
+from largefile.core.ranges import MAX_SIZE, num_blocks
+from largefile.errors import IndexCorruptError, IndexVersionError
+from largefile.rules.identity import Identity
+
+__all__ = [
+    "MAJOR",
+    "SLOTS",
+    "SLOT_SIZE",
+    "Header",
+    "Layout",
+    "State",
+    "as_stored",
+    "canonical_boot",
+    "choose",
+    "decode",
+    "encode",
+]
+
+SLOT_SIZE = 4096
+#: Where the two slots begin.
+SLOTS = (0, 4096)
+MAJOR, MINOR = 1, 0
+
+_MAGIC = b"lrgfile\n"
+_TOP = struct.Struct("<8sHH")  # magic, major, minor: the same in every version
+# generation, file id, content size, block size, state, clean, inode, mtime in ns, boot id, owner's pid and start
+_FIXED = struct.Struct("<4xQ16sQQIIQq16sQQ")
+_SUM = struct.Struct("<Q")
+_SUM_AT = SLOT_SIZE - _SUM.size
+_NONE = 0xFFFF
+#: Longer strings are stored as the ``sha256:`` of themselves. The sum of all leaves room in the slot.
+_LIMITS = {"etag": 1024, "last_modified": 256, "digest": 256, "url": 1024, "host": 256}
+_NO_BOOT = bytes(16)
+
+
+class State(enum.IntEnum):
+    """Where a download is in its life."""
+
+    FILLING = 1
+    PUBLISHED = 2
+    SUPERSEDED = 3
+    POISONED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The facts of one index; a change makes a new one with `next`."""
+
+    content_size: int
+    block_size: int
+    file_id: bytes
+    generation: int = 1
+    state: State = State.FILLING
+    etag: str | None = None
+    last_modified: str | None = None
+    digest: str | None = None
+    #: Scheme, host and path of where it came from; never userinfo, query or fragment.
+    url: str | None = None
+    #: The data file. `mtime` (in ns) means something only if the last close was clean.
+    inode: int = 0
+    mtime: int = 0
+    clean: bool = False
+    #: The boot in which the live entries were written; "" not known.
+    boot: str = ""
+    #: The last known writer.
+    pid: int = 0
+    started: int = 0
+    host: str | None = None
+
+    @property
+    def num_blocks(self) -> int:
+        return num_blocks(self.content_size, self.block_size)
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.etag, self.last_modified, self.content_size, self.digest)
+
+    @property
+    def owner(self) -> str:
+        return f"pid {self.pid} on {self.host}" if self.pid else "not known"
+
+    def next(self, **changes: object) -> Header:
+        return replace(self, generation=self.generation + 1, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the tables of an index begin, and its whole size."""
+
+    live: int
+    durable: int
+    size: int
+
+    @classmethod
+    def of(cls, blocks: int) -> Layout:
+        live = 2 * SLOT_SIZE
+        durable = _page_up(live + 8 * blocks)
+        return cls(live, durable, _page_up(durable + 8 * blocks))
+
+
+def as_stored(identity: Identity) -> Identity:
+    """`identity` as an index gives it back: over-long strings as their ``sha256:``."""
+    return Identity(
+        _squeeze("etag", identity.etag),
+        _squeeze("last_modified", identity.last_modified),
+        identity.size,
+        _squeeze("digest", identity.digest),
+    )
+
+
+def canonical_boot(boot: str) -> str:
+    """A boot id as a header gives it back."""
+    return _boot_text(_boot_bytes(boot))
+
+
+def encode(header: Header) -> bytes:
+    """The slot's 4096 bytes."""
+    slot = bytearray(SLOT_SIZE)
+    _TOP.pack_into(slot, 0, _MAGIC, MAJOR, MINOR)
+    fixed = (
+        header.generation,
+        header.file_id,
+        header.content_size,
+        header.block_size,
+        header.state,
+        header.clean,
+        header.inode,
+        header.mtime,
+        _boot_bytes(header.boot),
+        header.pid,
+        header.started,
+    )
+    _FIXED.pack_into(slot, _TOP.size, *fixed)
+    at = _TOP.size + _FIXED.size
+    for name in _LIMITS:
+        text = _squeeze(name, getattr(header, name))
+        data = b"" if text is None else text.encode("utf-8", "surrogateescape")
+        slot[at : at + 2] = (_NONE if text is None else len(data)).to_bytes(2, "little")
+        slot[at + 2 : at + 2 + len(data)] = data
+        at += 2 + len(data)
+    _SUM.pack_into(slot, _SUM_AT, xxhash.xxh3_64_intdigest(slot[:_SUM_AT]))
+    return bytes(slot)
+
+
+def decode(slot: bytes, path: str) -> Header:
+    """The header in a slot. IndexCorruptError, or IndexVersionError if a newer program made it."""
+    if len(slot) != SLOT_SIZE or slot[: len(_MAGIC)] != _MAGIC:
+        raise IndexCorruptError(path, "no header")
+    if xxhash.xxh3_64_intdigest(slot[:_SUM_AT]) != _SUM.unpack_from(slot, _SUM_AT)[0]:
+        raise IndexCorruptError(path, "a header with a wrong checksum")
+    _, major, minor = _TOP.unpack_from(slot)
+    if major != MAJOR:
+        raise IndexVersionError(path, f"{major}.{minor}")
+    try:
+        return _decode(slot)
+    except (ValueError, struct.error, IndexError) as error:
+        raise IndexCorruptError(path, f"a header that says {error}") from error
+
+
+def choose(first: bytes, second: bytes, path: str) -> tuple[Header, int]:
+    """The header of the higher generation, and the number of its slot (0 or 1).
+
+    One slot may be torn by a crash, or still empty; when both are, the first one's fault is raised. A slot
+    of a newer version is always a reason to stop: the older one beside it is out of date.
+    """
+    found: list[tuple[Header, int]] = []
+    faults: list[IndexCorruptError] = []
+    for number, slot in enumerate((first, second)):
+        try:
+            found.append((decode(slot, path), number))
+        except IndexVersionError:
+            raise
+        except IndexCorruptError as error:
+            faults.append(error)
+    if not found:
+        raise faults[0]
+    return max(found, key=lambda one: one[0].generation)
+
+
+def _decode(slot: bytes) -> Header:
+    (generation, file_id, size, block, state, clean, inode, mtime, boot, pid, started) = _FIXED.unpack_from(
+        slot, _TOP.size
+    )
+    if size > MAX_SIZE or not 1 <= block <= MAX_SIZE:
+        raise ValueError(f"{size} bytes in blocks of {block}")
+    strings: dict[str, str | None] = {}
+    at = _TOP.size + _FIXED.size
+    for name in _LIMITS:
+        length = int.from_bytes(slot[at : at + 2], "little")
+        at += 2
+        if length == _NONE:
+            strings[name] = None
+            continue
+        if at + length > _SUM_AT:
+            raise ValueError(f"{length} bytes of {name}")
+        strings[name] = slot[at : at + length].decode("utf-8", "surrogateescape")
+        at += length
+    return Header(
+        content_size=size,
+        block_size=block,
+        file_id=file_id,
+        generation=generation,
+        state=State(state),
+        clean=bool(clean),
+        inode=inode,
+        mtime=mtime,
+        boot=_boot_text(boot),
+        pid=pid,
+        started=started,
+        **strings,
+    )
+
+
+def _squeeze(name: str, text: str | None) -> str | None:
+    if text is None:
+        return None
+    data = text.encode("utf-8", "surrogateescape")
+    return text if len(data) <= _LIMITS[name] else "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _boot_bytes(boot: str) -> bytes:
+    """A boot id as 16 bytes; one that is no UUID stands as a digest of itself."""
+    if not boot:
+        return _NO_BOOT
+    try:
+        return uuid.UUID(boot).bytes
+    except ValueError:
+        return hashlib.sha256(boot.encode()).digest()[:16]
+
+
+def _boot_text(boot: bytes) -> str:
+    return "" if boot == _NO_BOOT else str(uuid.UUID(bytes=boot))
+
+
+def _page_up(size: int) -> int:
+    return (size + SLOT_SIZE - 1) // SLOT_SIZE * SLOT_SIZE

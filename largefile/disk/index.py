@@ -1,0 +1,186 @@
+"""The index file: a header in two slots, and two tables with an entry of eight bytes a block.
+
+========================  ==========================================================================
+at                        what
+========================  ==========================================================================
+0 and 4096                header slots, written in turn (`largefile.disk.header`)
+8192                      live table: an entry is stored as soon as a block is in place
+next multiple of 4096     durable table: entries are copied here once the block's bytes are synced
+========================  ==========================================================================
+
+Its size never changes. Where a reserved page cannot fail the tables are mapped; elsewhere they are kept
+in memory and each change is written through, eight bytes at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from largefile.core.bitmap import Bitmap
+from largefile.core.entries import ENTRY_SIZE, EntryTable
+from largefile.core.sink import drop
+from largefile.disk.files import CacheFile, LocalFile
+from largefile.disk.header import SLOT_SIZE, SLOTS, Header, Layout, choose, encode
+from largefile.errors import CacheIOError, IndexCorruptError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Index"]
+
+
+class Index:
+    """An open index. Only the writer, which holds the lock, may call what changes it.
+
+    Attributes
+    ----------
+    header : Header
+        As last read or written.
+    live, durable : EntryTable
+        The two tables.
+    """
+
+    def __init__(self, file: CacheFile, header: Header, slot: int, *, writable: bool) -> None:
+        self.file = file
+        self.header = header
+        self._slot = slot
+        self._layout = Layout.of(header.num_blocks)
+        self._mapped, self._buffer = _tables(file, self._layout.size, writable)
+        blocks, file_id = header.num_blocks, header.file_id
+        self.live = EntryTable(self._buffer, self._layout.live, blocks, file_id)
+        self.durable = EntryTable(self._buffer, self._layout.durable, blocks, file_id)
+
+    @classmethod
+    def create(cls, file: CacheFile, header: Header) -> None:
+        """Write a new index into an empty file, and sync it."""
+        size = Layout.of(header.num_blocks).size
+        if not file.allocate(0, size):
+            _write_zeros(file, size)
+        file.write_at(encode(header), SLOTS[0])
+        file.sync()
+
+    @classmethod
+    def open(cls, file: CacheFile, *, writable: bool) -> Index:
+        """The index in `file`. IndexCorruptError, IndexVersionError; nothing is written."""
+        header, slot = read_header(file)
+        size = Layout.of(header.num_blocks).size
+        if len(file.read_at(1, size - 1)) != 1 or file.read_at(1, size):
+            raise IndexCorruptError(
+                file.name, f"its size is not the {size} bytes of its {header.num_blocks} blocks"
+            )
+        if writable:
+            file.allocate(0, size)  # a page without room behind it is not mapped
+        return cls(file, header, slot, writable=writable)
+
+    @property
+    def path(self) -> str:
+        return self.file.name
+
+    def seal(self, block: int, content: int) -> None:
+        """Vouch in the live table for `block`, whose bytes are in place and hash to `content`."""
+        self.live.seal(block, content)
+        if not self._mapped:
+            self._write_through(self._layout.live, block, block + 1)
+
+    def make_durable(self, start: int, stop: int) -> None:
+        """Copy the live entries of blocks `start` to `stop` - 1, whose bytes are synced."""
+        self.durable.copy_from(self.live, start, stop)
+        if not self._mapped:
+            self._write_through(self._layout.durable, start, stop)
+
+    def restore(self, block: int) -> None:
+        """Make the live entry of `block` what its durable twin is."""
+        self.live.copy_from(self.durable, block, block + 1)
+        if not self._mapped:
+            self._write_through(self._layout.live, block, block + 1)
+
+    def forget(self, block: int) -> None:
+        """Vouch for `block` no more, in either table."""
+        self.live.clear(block)
+        self.durable.clear(block)
+        if not self._mapped:
+            self._write_through(self._layout.live, block, block + 1)
+            self._write_through(self._layout.durable, block, block + 1)
+
+    def keep_only(self, live: Bitmap, durable: Bitmap | None = None) -> None:
+        """Zero every other entry of the live and, if it is given, of the durable table."""
+        gone = [(self._layout.live, self.live.keep_only(live))]
+        if durable is not None:
+            gone.append((self._layout.durable, self.durable.keep_only(durable)))
+        for offset, count in gone:
+            if count and not self._mapped:
+                self._write_through(offset, 0, self.header.num_blocks)
+
+    def sync(self) -> None:
+        """All that was stored or written is on stable storage when this returns."""
+        if isinstance(self.file, LocalFile):
+            self.file.flush(self._buffer)
+        self.file.sync()
+
+    def write_header(self, **changes: Any) -> None:
+        """Write the header with `changes` into the other slot, and sync it."""
+        header = self.header.next(**changes)
+        slot = 1 - self._slot
+        self.file.write_at(encode(header), SLOTS[slot])
+        self.header, self._slot = header, slot
+        self.sync()
+
+    def refresh(self) -> Header:
+        """Read the header again, as another process may have written it."""
+        header, slot = read_header(self.file)
+        if header.file_id != self.header.file_id:
+            raise IndexCorruptError(self.path, "it became the index of another download")
+        self.header, self._slot = header, slot
+        return header
+
+    def drop_pages(self) -> None:
+        """Give back the memory that a scan of the tables has brought in."""
+        if self._mapped:
+            drop(self._buffer, 0, self._layout.size)
+
+    def release(self) -> None:
+        """Let go of the tables. The file stays open; it belongs to who opened it."""
+        self.live.release()
+        self.durable.release()
+        with contextlib.suppress(BufferError):
+            close = getattr(self._buffer, "close", None)
+            if close is not None:
+                close()
+
+    def _write_through(self, offset: int, start: int, stop: int) -> None:
+        first, last = offset + start * ENTRY_SIZE, offset + stop * ENTRY_SIZE
+        with memoryview(self._buffer) as view, view[first:last] as piece:
+            self.file.write_at(piece, first)
+
+
+def read_header(file: CacheFile) -> tuple[Header, int]:
+    """The header in force and its slot; read again once, as a writer may have been writing it."""
+    try:
+        return _read_header(file)
+    except IndexCorruptError:
+        return _read_header(file)
+
+
+def _read_header(file: CacheFile) -> tuple[Header, int]:
+    first, second = (file.read_at(SLOT_SIZE, at) for at in SLOTS)
+    return choose(first, second, file.name)
+
+
+def _tables(file: CacheFile, size: int, writable: bool) -> tuple[bool, Buffer]:
+    """Whether the buffer is the file, and the buffer."""
+    if writable:
+        mapped = file.map(0, size)
+        return (True, mapped) if mapped is not None else (False, bytearray(file.read_at(size, 0)))
+    if isinstance(file, LocalFile):
+        # A map also sees what the writer stores later.
+        with contextlib.suppress(CacheIOError):
+            return False, file.view(0, size)
+    return False, file.read_at(size, 0)
+
+
+def _write_zeros(file: CacheFile, size: int) -> None:
+    """Room by writing: an index is small, and stores into it must not find the disk full."""
+    piece = bytes(1 << 20)
+    for at in range(0, size, len(piece)):
+        file.write_at(memoryview(piece)[: min(len(piece), size - at)], at)

@@ -1,0 +1,180 @@
+"""From two files to what a cache needs of them: locked, checked, reserved and recovered, in this order.
+
+Nothing of what exists is touched before it is known that this is our file, that nobody else writes it,
+and that there is room for it. Nothing is served before the recovery is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from largefile.core.bitmap import Bitmap
+from largefile.core.byteranges import ByteRanges
+from largefile.disk.fileops import REAL, FileOps
+from largefile.disk.files import CacheFile, LocalFile
+from largefile.disk.index import Index, read_header
+from largefile.disk.locks import Lock
+from largefile.disk.recovery import Facts, believe, recover
+from largefile.disk.reserve import check_space
+from largefile.errors import CacheBusyError, IndexCorruptError, PartialFileError
+
+__all__ = [
+    "Opened",
+    "cache_files_exist",
+    "facts_of",
+    "open_cache_files",
+    "open_for_reading",
+    "open_for_writing",
+]
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A cache's parts, ready for use."""
+
+    index: Index
+    ranges: ByteRanges
+    #: Present, but no sync vouches for them.
+    pending: Bitmap
+    #: None for a reader, and for files that are not local.
+    lock: Lock | None = None
+    #: Whether the whole file has room behind it.
+    reserved: bool = False
+    #: Blocks that had to be read and hashed.
+    hashed: int = 0
+
+
+def open_cache_files(
+    data: str | os.PathLike[str],
+    index: str | os.PathLike[str],
+    *,
+    read_only: bool = False,
+    ops: FileOps = REAL,
+) -> tuple[LocalFile, LocalFile]:
+    """Open both files of a cache, for ``LocalDownloadCache(data, index)``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If either is missing (the error is also a CacheIOError).
+    PartialFileError
+        If either is not a regular file.
+
+    Notes
+    -----
+    Go: ``largefile.OpenCacheFiles``.
+    """
+    data_file = LocalFile.open(_name(data, "data"), ops, writable=not read_only)
+    try:
+        return data_file, LocalFile.open(_name(index, "index"), ops, writable=not read_only)
+    except BaseException:
+        data_file.close()
+        raise
+
+
+def cache_files_exist(
+    data: str | os.PathLike[str], index: str | os.PathLike[str], *, ops: FileOps = REAL
+) -> tuple[bool, bool]:
+    """Whether something is there under each of the two names.
+
+    Notes
+    -----
+    Go: ``largefile.CacheFilesExist``.
+    """
+    return ops.exists(_name(data, "data")), ops.exists(_name(index, "index"))
+
+
+def open_for_writing(
+    data: CacheFile, index_file: CacheFile, *, whole: bool, progress: Progress | None = None
+) -> Opened:
+    """Lock, check, reserve (the `whole` file, or nothing yet) and recover. The files stay the caller's."""
+    lock = _take_lock(index_file)
+    index = None
+    try:
+        index = Index.open(index_file, writable=True)
+        size = index.header.content_size
+        _check_size(data, size)
+        reserved = whole and _reserve(data, size, progress)
+        ops = _ops_of(index_file)
+        pid = os.getpid()
+        owner = {"pid": pid, "started": ops.process_start(pid), "host": ops.host()}
+        belief = recover(index, data, facts_of(data, ops), **owner)
+        ranges = ByteRanges(size, index.header.block_size)
+        ranges.set_blocks_from(belief.believed)
+        index.drop_pages()
+        return Opened(index, ranges, belief.pending, lock, reserved, belief.hashed)
+    except BaseException:
+        if index is not None:
+            index.release()
+        if lock is not None:
+            lock.release()
+        raise
+
+
+def open_for_reading(data: CacheFile, index_file: CacheFile) -> Opened:
+    """Check and decide, and write nothing."""
+    index = Index.open(index_file, writable=False)
+    try:
+        _check_size(data, index.header.content_size)
+        belief = believe(index, data, facts_of(data, _ops_of(index_file)), repair=False)
+        ranges = ByteRanges(index.header.content_size, index.header.block_size)
+        ranges.set_blocks_from(belief.believed)
+        return Opened(index, ranges, belief.pending, hashed=belief.hashed)
+    except BaseException:
+        index.release()
+        raise
+
+
+def facts_of(data: CacheFile, ops: FileOps) -> Facts:
+    """What the machine says of itself and of the data file."""
+    if isinstance(data, LocalFile):
+        found = data.stat()
+        return Facts(ops.boot_id(), found.st_ino, found.st_mtime_ns)
+    return Facts(ops.boot_id())
+
+
+def _take_lock(index_file: CacheFile) -> Lock | None:
+    if not isinstance(index_file, LocalFile):
+        return None  # who injects a file sees to it that there is one writer
+    lock = index_file.lock()
+    if lock is None:
+        raise CacheBusyError(index_file.name, _owner(index_file))
+    return lock
+
+
+def _owner(index_file: LocalFile) -> str:
+    try:
+        return read_header(index_file)[0].owner
+    except IndexCorruptError:
+        return "not known"
+
+
+def _check_size(data: CacheFile, size: int) -> None:
+    if isinstance(data, LocalFile):
+        found = data.stat().st_size
+        if found != size:
+            raise PartialFileError(data.name, f"it has {found} bytes, and its index is for {size}")
+    elif data.read_at(1, size) or (size and len(data.read_at(1, size - 1)) != 1):
+        raise PartialFileError(data.name, f"it does not have the {size} bytes that its index is for")
+
+
+def _reserve(data: CacheFile, size: int, progress: Progress | None) -> bool:
+    if not isinstance(data, LocalFile):
+        return not size or data.allocate(0, size)
+    check_space(data.name, size, data.stat().st_blocks * 512, data.ops)
+    return data.allocate(0, size, progress)
+
+
+def _ops_of(file: CacheFile) -> FileOps:
+    return file.ops if isinstance(file, LocalFile) else REAL
+
+
+def _name(path: str | os.PathLike[str], which: str) -> str:
+    name = os.fspath(path)
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"the name of the {which} file is {name!r}; it must be a path and not empty")
+    return name

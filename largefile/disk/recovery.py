@@ -1,0 +1,162 @@
+"""What an index is believed to say when it is opened.
+
+==================================  =================================================================
+found                               then
+==================================  =================================================================
+the boot in which it was written    a live entry with a right tag counts, unread: the page cache has
+                                    outlived the process
+another boot, or no boot id         unread only where live == durable and the tag is right; any other
+                                    entry that is not zero is hashed, and kept if it vouches
+poisoned by a failed sync           as another boot
+another inode, or another mtime     nothing is thrown away, everything is hashed; and nothing counts as
+than that of the clean close        durable, as these bytes may never have been synced
+superseded                          nothing counts
+==================================  =================================================================
+
+A writer then zeroes what is not believed, syncs the index, writes the header with this boot's id, and
+syncs again, in this order: a kill in between finds the old boot id and repeats the recovery.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import xxhash
+
+from largefile.core.bitmap import Bitmap
+from largefile.core.ranges import range_for_index
+from largefile.disk.files import CacheFile
+from largefile.disk.header import State, canonical_boot
+from largefile.disk.index import Index
+from largefile.errors import CacheIOError
+
+__all__ = ["Belief", "Facts", "believe", "hash_block", "recover"]
+
+#: Blocks are hashed in steps of so many bytes, so that large ones need no memory.
+STEP = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the machine says now, to be compared with what the header says."""
+
+    boot: str
+    #: Of the data file; 0 for a file that has none.
+    inode: int = 0
+    mtime: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What counts."""
+
+    #: The blocks that are present.
+    believed: Bitmap
+    #: Those of them that no sync vouches for yet.
+    pending: Bitmap
+    #: Whether the durable table says anything about these bytes.
+    durable: bool
+    #: Blocks that were read and hashed to find out.
+    hashed: int
+
+
+def recover(index: Index, data: CacheFile, facts: Facts, **owner: object) -> Belief:
+    """Decide, and make the index say so, for the writer that holds the lock; `owner` goes to the header."""
+    belief = believe(index, data, facts, repair=True)
+    index.keep_only(
+        belief.believed, durable=belief.believed if belief.durable else Bitmap(len(belief.believed))
+    )
+    index.sync()
+    index.write_header(state=State.FILLING, boot=facts.boot, inode=facts.inode, mtime=0, clean=False, **owner)
+    return belief
+
+
+def believe(index: Index, data: CacheFile, facts: Facts, *, repair: bool) -> Belief:
+    """Decide by the table above. With `repair` a live entry that only its durable twin makes good is mended.
+
+    Without it (a follower) entries that would have to be read are taken for absent, as their writer will
+    decide on them, unless the whole file is another one.
+    """
+    header = index.header
+    believed, doubtful = Bitmap(header.num_blocks), Bitmap(header.num_blocks)
+    if header.state is State.SUPERSEDED:
+        return Belief(believed, Bitmap(header.num_blocks), durable=False, hashed=0)
+    index.live.scan_pair(index.durable, believed, doubtful)
+    if not _same_file(index, facts):
+        for start, stop in believed.runs_set():
+            doubtful.set_run(start, stop)
+        believed = Bitmap(header.num_blocks)
+        hashed = _hash_all(index, data, doubtful, believed, repair)
+        return Belief(believed, believed.copy(), durable=False, hashed=hashed)
+    hashed = 0
+    if _same_boot(index, facts):
+        index.live.scan(believed)
+    elif repair:
+        hashed = _hash_all(index, data, doubtful, believed, repair)
+    return Belief(believed, _both(doubtful, believed), durable=True, hashed=hashed)
+
+
+def hash_block(data: CacheFile, block: int, content_size: int, block_size: int) -> int:
+    """xxh3_64 of the bytes of `block` as the file has them now."""
+    place = range_for_index(block, content_size, block_size)
+    if place.size <= STEP:
+        return xxhash.xxh3_64_intdigest(data.read_at(place.size, place.first))
+    state = xxhash.xxh3_64()
+    for at in range(place.first, place.stop, STEP):
+        state.update(data.read_at(min(STEP, place.stop - at), at))
+    return state.intdigest()
+
+
+def _same_file(index: Index, facts: Facts) -> bool:
+    header = index.header
+    if header.inode != facts.inode:
+        return False
+    return not header.clean or header.mtime == facts.mtime
+
+
+def _same_boot(index: Index, facts: Facts) -> bool:
+    header = index.header
+    return (
+        bool(facts.boot) and header.boot == canonical_boot(facts.boot) and header.state is not State.POISONED
+    )
+
+
+def _hash_all(index: Index, data: CacheFile, doubtful: Bitmap, believed: Bitmap, repair: bool) -> int:
+    """Hash the doubtful blocks, and believe those whose bytes an entry vouches for; how many were read."""
+    size, block_size = index.header.content_size, index.header.block_size
+    count = 0
+    for block in _bits(doubtful):
+        count += 1
+        try:
+            content = hash_block(data, block, size, block_size)
+        except CacheIOError as error:
+            if error.errno != errno.EIO:
+                raise
+            continue  # a sector that cannot be read holds no block
+        if index.live.check(block, content):
+            believed.set(block)
+        elif index.durable.check(block, content):
+            believed.set(block)
+            if repair:
+                index.restore(block)
+    return count
+
+
+def _both(one: Bitmap, other: Bitmap) -> Bitmap:
+    """The bits that are set in both; quick where the runs of `one` lie within those of `other`."""
+    common = Bitmap(len(one))
+    for start, stop in one.runs_set():
+        if other.find_clear(start, stop) is None:
+            common.set_run(start, stop)
+            continue
+        for block in range(start, stop):
+            if other[block]:
+                common.set(block)
+    return common
+
+
+def _bits(bitmap: Bitmap) -> Iterator[int]:
+    for start, stop in bitmap.runs_set():
+        yield from range(start, stop)

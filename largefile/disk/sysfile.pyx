@@ -1,0 +1,74 @@
+"""Three calls of the system that Python does not have. No policy: the number, or the errno.
+
+posix_fallocate is not among them: where the filesystem cannot reserve, the C library's emulation of it
+writes the whole file, for minutes. Here the answer is EOPNOTSUPP, and the caller decides.
+"""
+
+from libc.errno cimport errno
+from libc.stdint cimport int64_t
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+      #define _GNU_SOURCE
+    #endif
+    #include <errno.h>
+    #ifdef __linux__
+      #include <fcntl.h>
+      #include <sys/syscall.h>
+      #include <sys/vfs.h>
+      #include <unistd.h>
+      static int lf_fallocate(int fd, int keep_size, int64_t offset, int64_t size) {
+          return fallocate(fd, keep_size ? 1 : 0, offset, size) == 0 ? 0 : errno;  /* 1: KEEP_SIZE */
+      }
+      static int lf_fs_magic(int fd, int64_t *magic) {
+          struct statfs found;
+          if (fstatfs(fd, &found) != 0) return errno;
+          *magic = (int64_t)(uint32_t)found.f_type;
+          return 0;
+      }
+      static int lf_rename_noreplace(const char *source, const char *target) {
+      #ifdef SYS_renameat2
+          return syscall(SYS_renameat2, AT_FDCWD, source, AT_FDCWD, target, 1) == 0 ? 0 : errno;
+      #else
+          return ENOSYS;
+      #endif
+      }
+    #else
+      static int lf_fallocate(int fd, int keep_size, int64_t offset, int64_t size) { return ENOTSUP; }
+      static int lf_fs_magic(int fd, int64_t *magic) { *magic = 0; return 0; }
+      static int lf_rename_noreplace(const char *source, const char *target) { return ENOSYS; }
+    #endif
+    """
+    int lf_fallocate(int fd, int keep_size, int64_t offset, int64_t size) noexcept nogil
+    int lf_fs_magic(int fd, int64_t *magic) noexcept nogil
+    int lf_rename_noreplace(const char *source, const char *target) noexcept nogil
+
+
+def fallocate(int fd, int64_t offset, int64_t size, bint keep_size):
+    """Reserve room for bytes `offset` to ``offset + size - 1``, without the GIL. Answers 0 or the errno."""
+    cdef int failed
+    with nogil:
+        failed = lf_fallocate(fd, keep_size, offset, size)
+    return failed
+
+
+def fs_magic(int fd):
+    """The number by which statfs names the kind of filesystem; 0 where the system has none."""
+    cdef int64_t magic = 0
+    cdef int failed
+    with nogil:
+        failed = lf_fs_magic(fd, &magic)
+    if failed:
+        raise OSError(failed, "fstatfs")
+    return magic
+
+
+def rename_noreplace(bytes source, bytes target):
+    """Rename unless `target` exists, in one step. Answers 0 or the errno."""
+    cdef const char *old = source
+    cdef const char *new = target
+    cdef int failed
+    with nogil:
+        failed = lf_rename_noreplace(old, new)
+    return failed

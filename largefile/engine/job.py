@@ -1,0 +1,137 @@
+"""A piece of work on its own thread: cancel it from anywhere, wait for it, look at it meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from largefile.errors import CancelledError, DeadlineError, LargeFileError
+from largefile.stats import DownloadStats
+
+__all__ = ["Control", "Job"]
+
+T = TypeVar("T")
+
+
+class Control:
+    """Whether the work should stop, why, and who has to be told.
+
+    Examples
+    --------
+    >>> control = Control()
+    >>> control.cancelled()
+    False
+    >>> control.on_cancel(lambda: print("stopping"))
+    >>> control.cancel()
+    stopping
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reason: LargeFileError | None = None
+        self._told: list[Callable[[], None]] = []
+        self._timer: threading.Timer | None = None
+
+    def cancelled(self) -> bool:
+        return self._reason is not None
+
+    @property
+    def reason(self) -> LargeFileError | None:
+        """The error that ends the work."""
+        return self._reason
+
+    def cancel(self, reason: LargeFileError | None = None) -> None:
+        """Stop soon. The first reason counts; from any thread, any number of times."""
+        with self._lock:
+            if self._reason is None:
+                self._reason = reason or CancelledError("the download was cancelled; what is there is kept")
+            told = list(self._told)
+        for tell in told:
+            tell()
+
+    def on_cancel(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when the work is cancelled; at once if it is already."""
+        with self._lock:
+            self._told.append(tell)
+            now = self._reason is not None
+        if now:
+            tell()
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """Cancel the work `seconds` from now; None: never."""
+        if seconds is not None:
+            error = DeadlineError(f"not finished within its deadline of {seconds:g} s")
+            self._timer = threading.Timer(seconds, self.cancel, [error])
+            self._timer.daemon = True
+            self._timer.start()
+
+    def check(self) -> None:
+        """Raise the reason, if the work is cancelled."""
+        if self._reason is not None:
+            raise self._reason
+
+    def finish(self) -> None:
+        """The work is over: no deadline any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class Job(Generic[T]):
+    """A handle on work that runs in the background.
+
+    The caller's thread only ever waits here, so a KeyboardInterrupt never strikes in the middle of the
+    work: `result` cancels it, lets it put its things in order, and raises it again.
+    """
+
+    def __init__(self, work: Callable[[], T], control: Control, stats: Callable[[], DownloadStats]) -> None:
+        self._work = work
+        self._control = control
+        self._stats = stats
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="largefile-engine", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._value = self._work()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._control.finish()
+            self._done.set()
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over, well or not."""
+        return self._done.is_set()
+
+    def stats(self) -> DownloadStats:
+        """How far it is, now."""
+        return self._stats()
+
+    def cancel(self) -> None:
+        """Stop within a second and keep what is in place; `result` then raises `CancelledError`."""
+        self._control.cancel()
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the end, and give what the work gave or raise what it raised.
+
+        Raises
+        ------
+        TimeoutError
+            If it is not over after `timeout` seconds. It goes on.
+        """
+        try:
+            if not self._done.wait(timeout):
+                raise TimeoutError(f"not over after {timeout} s")
+        except KeyboardInterrupt:
+            self._control.cancel()
+            self._done.wait(5.0)
+            raise
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]

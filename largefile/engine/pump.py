@@ -1,0 +1,344 @@
+"""The only loop: it asks the scheduler what to do, has the transport do it, and says what came of it.
+
+The scheduler knows spans of blocks and no network; the transport knows fetches and no blocks. They meet
+here and nowhere else, so a simulated transport with a virtual clock runs the very same loop. The pump
+decides nothing itself: whether an answer may be placed is the source's verdict, when and what to ask
+next is the scheduler's.
+
+A flight is one span under way. It may take more than one fetch: a redirect is followed, and an answer
+that ends inside a block goes on where it ended, since what came of that block is in its place already.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from largefile.core.ranges import num_blocks
+from largefile.core.sink import BlockSink
+from largefile.engine.store import Seat, Store
+from largefile.errors import InternalError, LargeFileError, ProtocolError, StalledError
+from largefile.events import Answered, Ended, Fetch, Outcome
+from largefile.rules.verdict import Kind, Verdict
+from largefile.rules.rate import RateController
+from largefile.rules.schedule import DRAINING, FINISHED, Fault, Scheduler, Span, Start, Stop, Wait
+from largefile.wire.readers import Source
+from largefile.wire.transport import Transport
+
+__all__ = ["Flight", "Pump"]
+
+log = logging.getLogger("largefile")
+
+#: Seconds between two looks at how far each transfer has come.
+TICK = 0.25
+#: Fetches that one flight may take; a server that gives a byte at a time is not worth more.
+MAX_FETCHES = 64
+
+
+class Flight:
+    """One span under way on one seat."""
+
+    __slots__ = ("fetch", "fetches", "noted", "seat", "span", "stopped", "verdict")
+
+    def __init__(self, span: Span, seat: Seat, fetch: Fetch) -> None:
+        self.span = span
+        self.seat = seat
+        self.fetch = fetch
+        self.fetches = 1
+        self.noted = span.first_block  # blocks below this one the scheduler knows to have landed
+        self.stopped = ""  # why the scheduler had it stopped
+        self.verdict: Verdict | None = None
+
+
+class Pump:
+    """Runs one transport for one scheduler until nothing is left to do.
+
+    Parameters
+    ----------
+    scheduler, source, store, transport
+        What to fetch, from where, to where, and by what. The pump's thread owns the transport.
+    rate
+        Limits on bytes and requests a second, changeable meanwhile.
+    clock
+        Seconds on any monotonic clock; a simulation passes its own.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        source: Source,
+        store: Store,
+        transport: Transport,
+        *,
+        rate: RateController | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scheduler = scheduler
+        self._source = source
+        self._store = store
+        self._transport = transport
+        self._rate = rate
+        self._clock = clock
+        self._last_block = num_blocks(store.content_size, store.block_size)
+        self._flights: dict[Fetch, Flight] = {}
+        self._seats: list[Seat] = []
+        self._all_seats: list[Seat] = []
+        self._next_tick = clock() + TICK
+        self._held: Flight | None = None  # a whole body that waits until it is alone
+        self._cancelled = threading.Event()
+        #: The first error that ended the whole job, if one did.
+        self.error: BaseException | None = None
+
+    # --- what others call ------------------------------------------------------------------------
+
+    @property
+    def connections(self) -> int:
+        """Transfers under way."""
+        return len(self._flights)
+
+    @property
+    def received(self) -> int:
+        """Body bytes that came, wanted or not."""
+        return sum(seat.sink.received for seat in self._all_seats)
+
+    def cancel(self) -> None:
+        """Stop soon and keep what is in place. From any thread, any number of times."""
+        self._cancelled.set()
+        for seat in list(self._all_seats):
+            seat.sink.halt()
+        self._transport.wake()
+
+    def adopt(self, fetch: Fetch, verdict: Verdict, sink: BlockSink) -> None:
+        """Take over an answered fetch, and its sink, that were made before there was a scheduler."""
+        first = self._first_gap(fetch.first or 0)
+        stop = self._last_block
+        if verdict.kind is not Kind.WHOLE and verdict.last is not None:
+            stop = verdict.last // self._store.block_size + 1
+        span = self._scheduler.adopt(first, max(stop, first + 1), self._clock())
+        flight = Flight(span, self._take_seat(sink), fetch)
+        self._flights[fetch] = flight
+        if verdict.kind is not Kind.WHOLE:
+            flight.seat.lane.aim(sink, span.first_block, span.stop_block)
+        self._admit(flight, verdict)
+
+    def _first_gap(self, position: int) -> int:
+        """The first missing block from `position` on; of the whole content if there is none."""
+        present = self._store.byte_ranges.bitmap
+        block = present.find_clear(position // self._store.block_size)
+        return present.find_clear(0) or 0 if block is None else block
+
+    def run(self) -> None:
+        """Work until the scheduler says FINISHED; raises what ended the job early."""
+        try:
+            while (action := self._next_action()) is not FINISHED:
+                match action:
+                    case Start(span):
+                        self._start(span)
+                    case Stop(span, why):
+                        self._stop(span, why)
+                    case Wait(until, _):
+                        self._poll(until)
+                    case _ if action is DRAINING:
+                        self._poll(None)
+                    case _:
+                        raise InternalError(f"the scheduler answered {action!r}")
+        finally:
+            self._abandon()
+        if self.error is not None:
+            raise self.error
+
+    # --- actions ---------------------------------------------------------------------------------
+
+    def _next_action(self) -> object:
+        now = self._clock()
+        if self._cancelled.is_set():
+            self._scheduler.cancel()
+        elif self._rate is not None and (at := self._rate.request_at(now)) > now:
+            return Wait(at, False) if not self._scheduler.finished else FINISHED
+        return self._scheduler.next_action(now)
+
+    def _start(self, span: Span) -> None:
+        seat = self._take_seat()
+        seat.lane.aim(seat.sink, span.first_block, span.stop_block)
+        fetch = self._source.request(seat.sink.at, seat.sink.stop - 1)
+        self._flights[fetch] = Flight(span, seat, fetch)
+        if self._rate is not None:
+            self._rate.took_request(self._clock())
+        self._transport.start(fetch, seat.sink)
+        self._share_rate()
+
+    def _stop(self, span: Span, why: str) -> None:
+        for flight in self._flights.values():
+            if flight.span is span:
+                flight.stopped = why
+                flight.seat.sink.halt()
+                self._transport.stop(flight.fetch)
+                return
+
+    def _poll(self, until: float | None) -> None:
+        now = self._clock()
+        due = self._next_tick if until is None else min(until, self._next_tick)
+        for event in self._transport.poll(max(0.0, due - now)):
+            match event:
+                case Answered(fetch):
+                    self._answered(self._flights[fetch], event)
+                case Ended(fetch):
+                    self._ended(self._flights.pop(fetch), event)
+        for flight in self._flights.values():
+            self._note(flight)
+        self._admit_held()
+        now = self._clock()
+        if now >= self._next_tick:
+            self._next_tick = now + TICK
+            self._tick(now)
+
+    def _tick(self, now: float) -> None:
+        for flight in self._flights.values():
+            sink = flight.seat.sink
+            self._scheduler.progress(flight.span, sink.at - sink.first, now)
+        self._share_rate()
+
+    def _share_rate(self) -> None:
+        if self._rate is not None:
+            self._transport.throttle(self._rate.share(len(self._flights)))
+
+    # --- what the transport says -----------------------------------------------------------------
+
+    def _answered(self, flight: Flight, event: Answered) -> None:
+        verdict = self._source.judge(event.fetch, event.response)
+        flight.verdict = verdict
+        if verdict.kind in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE):
+            self._admit(flight, verdict)
+        else:
+            self._transport.refuse(event.fetch)
+
+    def _admit(self, flight: Flight, verdict: Verdict) -> None:
+        """Let the body flow, bounded by what the answer was found to hold."""
+        now, sink, span = self._clock(), flight.seat.sink, flight.span
+        flight.verdict = verdict
+        if verdict.kind is Kind.WHOLE:
+            if not self._scheduler.granted_whole(span, now):
+                self._held = flight  # until the others have let go of their places
+                return
+            flight.noted = 0
+            flight.seat.lane.aim(sink, 0, self._last_block)
+        elif verdict.last is not None and verdict.last + 1 < sink.stop:
+            # Whole blocks stay with the span: what is left of the last one is asked for on this flight.
+            stop_block = verdict.last // self._store.block_size + 1
+            self._scheduler.granted(span, stop_block, now)
+            sink.shorten(min(span.stop_block * self._store.block_size, self._store.content_size))
+            sink.limit = min(verdict.last + 1, sink.stop)
+        self._transport.admit(flight.fetch)
+
+    def _admit_held(self) -> None:
+        flight = self._held
+        if flight is not None and len(self._flights) == 1:
+            self._held = None
+            if flight.verdict is not None and flight.fetch in self._flights:
+                self._admit(flight, flight.verdict)
+
+    def _ended(self, flight: Flight, event: Ended) -> None:
+        self._note(flight)
+        sink = flight.seat.sink
+        if sink.error is None and sink.at < sink.stop and self._goes_on(flight, event):
+            return
+        fault = self._fault(flight, event)
+        flight.seat.free()
+        self._seats.append(flight.seat)
+        if fault is not None:
+            log.debug("%s: span of blocks %d-%d: %s", self._source.name, *self._blocks(flight.span), fault.error)
+        self._scheduler.ended(flight.span, fault, self._clock())
+        self._share_rate()
+
+    def _blocks(self, span: Span) -> tuple[int, int]:
+        return span.first_block, span.stop_block - 1
+
+    def _goes_on(self, flight: Flight, event: Ended) -> bool:
+        """Whether the flight needs, and got, another fetch for the same span."""
+        verdict, sink = flight.verdict, flight.seat.sink
+        if verdict is None or flight.stopped or self._cancelled.is_set() or flight.fetches >= MAX_FETCHES:
+            return False
+        if verdict.kind in (Kind.REDIRECT, Kind.RENEW):
+            try:
+                if not self._source.redirected(flight.fetch, verdict):
+                    return False
+            except LargeFileError as error:
+                self._fail(error)
+                return False
+        elif verdict.kind is Kind.WHOLE or sink.at < sink.limit or sink.at == (flight.fetch.first or 0):
+            return False
+        flight.verdict = None
+        flight.fetches += 1
+        sink.limit = sink.stop
+        flight.fetch = self._source.request(sink.at, sink.stop - 1)
+        self._flights[flight.fetch] = flight
+        self._transport.start(flight.fetch, sink)
+        return True
+
+    def _fault(self, flight: Flight, event: Ended) -> Fault | None:
+        """Why the span ended before its end; None if it did not."""
+        sink, verdict = flight.seat.sink, flight.verdict
+        if sink.error is not None:
+            self._fail(flight.seat.lane.failure(sink) or sink.error)
+        if self.error is not None:
+            return Fault(as_error(self.error), retryable=False, fatal=True)
+        if sink.at == sink.stop:
+            return None
+        if flight.stopped == "stalled":
+            return Fault(StalledError(f"no byte came from {self._source.name} for too long"))
+        if flight.stopped or self._cancelled.is_set():
+            return Fault(InternalError(f"stopped: {flight.stopped}"), blameless=True)
+        if verdict is not None and verdict.error is not None and event.outcome is Outcome.REFUSED:
+            return self._verdict_fault(verdict)
+        if verdict is not None and sink.overrun:
+            return Fault(ProtocolError(f"{self._source.name} sent more than it had said"))
+        return self._source.fault(event)
+
+    def _verdict_fault(self, verdict: Verdict) -> Fault:
+        error = verdict.error or ProtocolError(verdict.reason)
+        retryable = verdict.kind is Kind.RETRY
+        return Fault(
+            error,
+            retryable=retryable,
+            retry_after=verdict.retry_after,
+            pushback=verdict.pushback,
+            fatal=not retryable,
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        if self.error is None:
+            self.error = error
+
+    # --- seats and ends --------------------------------------------------------------------------
+
+    def _note(self, flight: Flight) -> None:
+        """Tell the scheduler which blocks have landed since the last look."""
+        settled = flight.seat.sink.settled
+        block = self._last_block if settled == self._store.content_size else settled // self._store.block_size
+        if block > flight.noted:
+            self._scheduler.landed(flight.noted, block)
+            flight.noted = block
+
+    def _take_seat(self, sink: BlockSink | None = None) -> Seat:
+        if self._seats and sink is None:
+            return self._seats.pop()
+        seat = Seat(self._store.lane(), sink)
+        self._all_seats.append(seat)
+        return seat
+
+    def _abandon(self) -> None:
+        """Give back every seat; only an exception leaves flights behind."""
+        for flight in self._flights.values():
+            self._transport.stop(flight.fetch)
+        if self._flights:
+            self._transport.poll(0.0)
+        self._flights.clear()
+        for seat in self._all_seats:
+            seat.free()
+
+
+def as_error(error: BaseException) -> Exception:
+    """An Exception that stands for `error` in the scheduler's list."""
+    return error if isinstance(error, (LargeFileError, Exception)) else InternalError(repr(error))

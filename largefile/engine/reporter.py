@@ -1,0 +1,75 @@
+"""Tells a callback how far a download is: at most ten times a second, and always at the end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from largefile.stats import DownloadStats
+
+__all__ = ["RateMeter", "Reporter"]
+
+log = logging.getLogger("largefile")
+
+INTERVAL = 0.1
+
+
+class RateMeter:
+    """Bytes a second over the last few seconds.
+
+    Examples
+    --------
+    >>> meter = RateMeter(span=4.0)
+    >>> meter.rate(0, 0.0), meter.rate(100, 1.0), meter.rate(400, 2.0)
+    (0.0, 100.0, 200.0)
+    """
+
+    def __init__(self, span: float = 3.0) -> None:
+        self._span = span
+        self._points: deque[tuple[float, int]] = deque()
+
+    def rate(self, total: int, now: float) -> float:
+        """The rate now that `total` bytes have come in all."""
+        self._points.append((now, total))
+        while len(self._points) > 2 and self._points[0][0] < now - self._span:
+            self._points.popleft()
+        (then, before), seconds = self._points[0], now - self._points[0][0]
+        return (total - before) / seconds if seconds > 0 else 0.0
+
+
+class Reporter:
+    """Calls `tell` with snapshots from a thread of its own, so that a slow callback delays only itself.
+
+    What the callback raises is logged, once, and never ends the download.
+    """
+
+    def __init__(self, snapshot: Callable[[], DownloadStats], tell: Callable[[DownloadStats], object]) -> None:
+        self._snapshot = snapshot
+        self._tell = tell
+        self._failed = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="largefile-progress", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.wait(INTERVAL):
+            self._report()
+
+    def _report(self) -> None:
+        try:
+            self._tell(self._snapshot())
+        except Exception:
+            if not self._failed:
+                log.exception("the progress callback failed; the download goes on")
+            self._failed = True
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Deliver the last report and end; waits at most `timeout` seconds for a slow callback."""
+        self._over.set()
+        deadline = time.monotonic() + timeout
+        self._thread.join(timeout)
+        if time.monotonic() < deadline:
+            self._report()

@@ -1,0 +1,97 @@
+"""What the scheduler and the pump say to each other: a span, an action, a fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+__all__ = ["DRAINING", "FINISHED", "Action", "Fault", "Signal", "Span", "Start", "Stop", "StopReason", "Wait"]
+
+StopReason: TypeAlias = Literal["stalled", "whole", "cancelled", "hedged"]
+
+
+@dataclass(eq=False, slots=True)
+class Span:
+    """A run of blocks that one transfer carries: `first_block` up to, not including, `stop_block`.
+
+    It belongs to the scheduler, which may shorten it while it is in flight; each is its own identity.
+
+    Examples
+    --------
+    >>> Span(4, 12).num_blocks
+    8
+    """
+
+    first_block: int
+    stop_block: int
+    #: Which mirror is asked.
+    source: int = 0
+    #: Failures of these blocks since one of their transfers last landed a block.
+    attempt: int = 0
+    #: Times in a row that they went back without anybody's fault.
+    passes: int = 0
+    #: The body of a server without ranges: it starts at byte 0, and the store skips present blocks.
+    whole: bool = False
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks the span reaches over."""
+        return self.stop_block - self.first_block
+
+
+class Start(NamedTuple):
+    """Ask for this span now; it counts as in flight until `Scheduler.ended`."""
+
+    span: Span
+
+
+class Stop(NamedTuple):
+    """End this transfer; said once a span, and answered by `Scheduler.ended`."""
+
+    span: Span
+    why: StopReason
+
+
+class Wait(NamedTuple):
+    """Nothing to do before `until` (seconds on the caller's clock; None: before the next event)."""
+
+    until: float | None
+    #: The window is full: only `Scheduler.consumed` makes room.
+    for_reader: bool = False
+
+
+class Signal(Enum):
+    """The two answers that carry nothing else."""
+
+    DRAINING = "draining"  #: nothing starts any more; what is in flight has been told to stop
+    FINISHED = "finished"  #: nothing is in flight and nothing is left to try
+
+
+DRAINING: Final = Signal.DRAINING
+FINISHED: Final = Signal.FINISHED
+
+Action: TypeAlias = Start | Stop | Wait | Signal
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a transfer ended before the blocks of its span were all there.
+
+    Examples
+    --------
+    >>> Fault(ConnectionResetError(), pushback=True).retryable
+    True
+    """
+
+    error: Exception
+    #: Whether the same request may succeed later. If not, its blocks are given up at once.
+    retryable: bool = True
+    #: Seconds from now before which the host wants no request at all (RFC 9110 section 10.2.3).
+    retry_after: float | None = None
+    #: The host asks for less (429, 503, refused connection): fewer transfers until it recovers.
+    pushback: bool = False
+    #: Nobody's failure (a redirect, a renewed address): costs nothing, within a bound.
+    blameless: bool = False
+    #: Nothing of this job can succeed any more (404, source changed, disk error): it ends.
+    fatal: bool = False

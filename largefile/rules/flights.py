@@ -1,0 +1,105 @@
+"""The transfers in flight, as the scheduler knows them: who is silent, who is served, who must stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from largefile.rules.actions import Span, Stop, StopReason
+
+__all__ = ["Flight", "Flights"]
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """A span on its way."""
+
+    span: Span
+    owed: int  #: its blocks that were missing when it began
+    heard: float  #: when its last byte came; seconds
+    epoch: int  #: of `Patience`, when it began
+    cuts: int  #: the same
+    received: int = 0  #: bytes
+    landed: bool = False  #: it put a block in place
+    stopping: StopReason | None = None
+
+    @property
+    def stopped_by_us(self) -> bool:
+        """We ended it, and not for anything that it did."""
+        return self.stopping is not None and self.stopping != "stalled"
+
+
+class Flights:
+    """Spans in flight, in the order of their starts.
+
+    Examples
+    --------
+    >>> flights = Flights(stall_timeout=20.0)
+    >>> span = Span(0, 4)
+    >>> flights.add(Flight(span, owed=4, heard=1.0, epoch=0, cuts=0))
+    >>> flights.first_stall, flights.next_stop(1.0)
+    (21.0, None)
+    >>> flights.next_stop(21.0).why
+    'stalled'
+    """
+
+    def __init__(self, stall_timeout: float) -> None:
+        self._stall_timeout = stall_timeout
+        self._flights: dict[Span, Flight] = {}
+        self._stops: list[Stop] = []
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def __iter__(self) -> Iterator[Flight]:
+        return iter(self._flights.values())
+
+    def __contains__(self, span: Span) -> bool:
+        return span in self._flights
+
+    def __getitem__(self, span: Span) -> Flight:
+        if span not in self._flights:
+            raise ValueError(f"{span} is not in flight")
+        return self._flights[span]
+
+    def add(self, flight: Flight) -> None:
+        """A transfer begins."""
+        self._flights[flight.span] = flight
+
+    def remove(self, span: Span) -> Flight:
+        """A transfer ended: a stop that was not yet said is no more needed."""
+        flight = self[span]
+        del self._flights[span]
+        self._stops = [stop for stop in self._stops if stop.span is not span]
+        return flight
+
+    def stop(self, flight: Flight, why: StopReason) -> None:
+        """Have it stopped; only the first reason is said, the last one counts."""
+        if flight.stopping is None:
+            self._stops.append(Stop(flight.span, why))
+        flight.stopping = why
+
+    def stop_all(self, why: StopReason, but: Flight | None = None) -> None:
+        """Have every transfer but one stopped."""
+        for flight in self:
+            if flight is not but:
+                self.stop(flight, why)
+
+    def next_stop(self, now: float) -> Stop | None:
+        """The next transfer to stop: because it was asked for, or because it was silent for too long."""
+        for flight in self:
+            if flight.stopping is None and now >= flight.heard + self._stall_timeout:
+                self.stop(flight, "stalled")
+        return self._stops.pop(0) if self._stops else None
+
+    @property
+    def first_stall(self) -> float | None:
+        """When the first transfer will have been silent for too long, if no byte comes."""
+        heard = [flight.heard for flight in self if flight.stopping is None]
+        until = min(heard) + self._stall_timeout if heard else None
+        return None if until == float("inf") else until
+
+    @property
+    def served(self) -> bool:
+        """Some transfer gets bytes."""
+        return any(flight.received and flight.stopping is None for flight in self)

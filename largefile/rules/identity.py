@@ -1,0 +1,274 @@
+"""Which version of the content an answer speaks of, and whether two answers speak of the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = ["Identity", "Match", "http_date", "parse_digest"]
+
+#: Algorithms whose digest has a size of its own; the shake family's is a choice.
+_ALGORITHMS = {
+    re.sub("[-_]", "", name): name for name in hashlib.algorithms_guaranteed if "shake" not in name
+}
+_STRONG_ETAG = re.compile(r'"[^"]+"')
+_LONGEST_VALIDATOR = 1024
+#: What servers say that do not know: the epoch, give or take a time zone.
+_FIRST_CREDIBLE_DATE = 86400.0
+
+
+class Match(Enum):
+    """What comparing two identities gives."""
+
+    EQUAL = "equal"  #: a strong ETag, Last-Modified and size, or a digest agree, and nothing disagrees
+    WEAK = "weak"  #: nothing disagrees, and nothing that proves sameness agrees
+    CONTRADICTORY = "contradictory"  #: these are two versions
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What is known of one version of the content.
+
+    Parameters
+    ----------
+    etag : str or None
+        The entity tag as the server wrote it, quotes and ``W/`` included.
+    last_modified : str or None
+        The date as the server wrote it. Dates are compared as text: the same version has the same text.
+    size : int or None
+        Bytes of the whole content.
+    digest : str or None
+        What the caller says the content's digest is: ``"sha256:…"``, lower case. No server's word.
+
+    Examples
+    --------
+    >>> old = Identity('"v1"', None, 100)
+    >>> old.compare(Identity('"v2"', None, 100))
+    <Match.CONTRADICTORY: 'contradictory'>
+    >>> old.describe()
+    'ETag "v1", 100 bytes'
+
+    Notes
+    -----
+    RFC 9110 section 8.8.
+    """
+
+    etag: str | None
+    last_modified: str | None
+    size: int | None
+    digest: str | None = None
+
+    @classmethod
+    def from_headers(
+        cls, headers: Mapping[str, str], size: int | None, digest: str | None = None
+    ) -> Identity:
+        """Take the validators out of a response's fields (names in lower case).
+
+        A validator that can not tell versions apart counts as absent: an empty ETag, a date that is none
+        or is the epoch. One longer than 1,024 bytes is replaced by a digest of itself, in the same
+        quotes, so that it can be stored and stays comparable.
+
+        Examples
+        --------
+        >>> Identity.from_headers({"etag": '"v1"', "last-modified": "0"}, 7)
+        Identity(etag='"v1"', last_modified=None, size=7, digest=None)
+        """
+        return cls(_etag(headers.get("etag")), _date(headers.get("last-modified")), size, digest)
+
+    @property
+    def strong_etag(self) -> bool:
+        """Whether there is an ETag that stands for exact bytes: quoted, and not marked weak."""
+        return self.etag is not None and _STRONG_ETAG.fullmatch(self.etag) is not None
+
+    @property
+    def has_validator(self) -> bool:
+        """Whether the server gave anything beside the size that tells versions apart."""
+        return self.etag is not None or self.last_modified is not None
+
+    @property
+    def verified_by(self) -> str:
+        """What vouches for the bytes: ``"digest"``, ``"strong-etag"``, ``"last-modified"`` or ``"size"``."""
+        if self.digest is not None:
+            return "digest"
+        if self.strong_etag:
+            return "strong-etag"
+        return "last-modified" if self.last_modified is not None else "size"
+
+    def compare(self, other: Identity) -> Match:
+        """Whether the two can be one version; the order of the two does not matter.
+
+        Sizes, digests of one algorithm, and ETags that differ contradict. ETags are compared without
+        their ``W/`` for this: tags that fail even the weak comparison of RFC 9110 section 8.8.3.2 do not
+        stand for the same content. Dates that differ contradict unless strong ETags agree. What only one
+        of the two has is not judged.
+        """
+        if self.difference(other) is not None:
+            return Match.CONTRADICTORY
+        return Match.EQUAL if self._proves(other) else Match.WEAK
+
+    def difference(self, now: Identity) -> str | None:
+        """What contradicts, in words, this identity being the older one; None if nothing does."""
+        if self.size is not None and now.size is not None and self.size != now.size:
+            return f"the size was {self.size} bytes and is {now.size}"
+        if _opaque(self.etag) != _opaque(now.etag) and self.etag and now.etag:
+            return f"the ETag was {self.etag} and is {now.etag}"
+        if self._dates_differ(now) and not self._same_strong_etag(now):
+            return f"Last-Modified was {self.last_modified} and is {now.last_modified}"
+        if self._digests_differ(now):
+            return f"the digest was to be {self.digest} and is to be {now.digest}"
+        return None
+
+    def shares_validator(self, other: Identity) -> bool:
+        """Whether there is an ETag in both, or a date in both."""
+        etags = self.etag is not None and other.etag is not None
+        return etags or (self.last_modified is not None and other.last_modified is not None)
+
+    def resumable_with(self, found: Identity) -> tuple[bool, str]:
+        """Whether another process may go on from bytes of this identity, given what the server says now.
+
+        Within one process the first answer is remembered and each later one held against it. A new
+        process has only what was stored, so something must prove that the version is the same: a strong
+        ETag, Last-Modified with the size, or a digest that the caller gave then and now. Such a digest
+        wins over validators that differ (servers behind one name may each have their own ETag): the
+        digest of the finished file decides.
+
+        Returns
+        -------
+        tuple of bool and str
+            The answer, and the reason in words for the user.
+
+        Examples
+        --------
+        >>> Identity(None, None, 9).resumable_with(Identity(None, None, 9))
+        (False, 'the server gives neither ETag nor Last-Modified, and there is no digest')
+        """
+        if self.size is None or found.size is None:
+            return False, "the server does not say the size"
+        if self.size != found.size or self._digests_differ(found):
+            return False, self.difference(found) or ""
+        if self.digest is not None and self.digest == found.digest:
+            return True, "the digest is the same"
+        if (difference := self.difference(found)) is not None:
+            return False, difference
+        if self._proves(found):
+            return True, "the ETag is the same" if self._same_strong_etag(
+                found
+            ) else "Last-Modified is the same"
+        return False, self._unproven(found)
+
+    def describe(self) -> str:
+        """Short words for messages."""
+        size = "of unknown size" if self.size is None else f"{self.size} bytes"
+        known = (
+            f"ETag {self.etag}" if self.etag else "",
+            f"Last-Modified {self.last_modified}" if self.last_modified else "",
+            size,
+            self.digest or "",
+        )
+        return ", ".join(part for part in known if part)
+
+    def _proves(self, other: Identity) -> bool:
+        dates = self.last_modified is not None and self.last_modified == other.last_modified
+        sizes = self.size is not None and self.size == other.size
+        digests = self.digest is not None and self.digest == other.digest
+        return self._same_strong_etag(other) or (dates and sizes) or digests
+
+    def _same_strong_etag(self, other: Identity) -> bool:
+        return self.strong_etag and self.etag == other.etag
+
+    def _dates_differ(self, other: Identity) -> bool:
+        mine, theirs = self.last_modified, other.last_modified
+        return mine is not None and theirs is not None and mine != theirs
+
+    def _digests_differ(self, other: Identity) -> bool:
+        if self.digest is None or other.digest is None:
+            return False
+        mine, theirs = self.digest.partition(":"), other.digest.partition(":")
+        return mine[0] == theirs[0] and mine != theirs
+
+    def _unproven(self, found: Identity) -> str:
+        if not found.has_validator:
+            return "the server gives neither ETag nor Last-Modified, and there is no digest"
+        if not self.shares_validator(found):
+            return "the server now gives other validators than it did, and there is no digest"
+        return "the server gives only a weak ETag, and there is no digest"
+
+
+def parse_digest(text: str) -> tuple[str, str]:
+    """Take a caller's digest apart: ``"sha256:HEX"`` or ``"sha-256=HEX"``.
+
+    Returns
+    -------
+    tuple of str
+        The name that `hashlib` knows, and the digest in lower-case hex.
+
+    Raises
+    ------
+    ValueError
+        If the algorithm is unknown, or the rest is not hex of that algorithm's length.
+
+    Examples
+    --------
+    >>> parse_digest("MD5=D41D8CD98F00B204E9800998ECF8427E")
+    ('md5', 'd41d8cd98f00b204e9800998ecf8427e')
+    """
+    label, _, value = text.strip().partition("=" if "=" in text else ":")
+    name = _ALGORITHMS.get(re.sub("[-_]", "", label.strip().lower()))
+    if name is None:
+        allowed = ", ".join(sorted(_ALGORITHMS.values()))
+        raise ValueError(f"digest {text!r} must be ALGORITHM:HEX with one of {allowed}")
+    needed = 2 * hashlib.new(name, usedforsecurity=False).digest_size
+    value = value.strip().lower()
+    if re.fullmatch(r"[0-9a-f]*", value) is None or len(value) != needed:
+        raise ValueError(f"digest {text!r} must have {needed} hexadecimal digits after {label}")
+    return name, value
+
+
+def http_date(text: str) -> float | None:
+    """Seconds since the epoch for a date in any of HTTP's three formats; None for anything else.
+
+    Examples
+    --------
+    >>> http_date("Sun, 06 Nov 1994 08:49:37 GMT")
+    784111777.0
+
+    Notes
+    -----
+    RFC 9110 section 5.6.7.
+    """
+    from email.utils import mktime_tz, parsedate_tz  # 20 ms that only a date is worth
+
+    try:
+        parts = parsedate_tz(text)
+        return None if parts is None else float(mktime_tz(parts if parts[9] is not None else (*parts[:9], 0)))
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _opaque(etag: str | None) -> str | None:
+    return etag.removeprefix("W/") if etag else None
+
+
+def _etag(value: str | None) -> str | None:
+    value = (value or "").strip()
+    weak = "W/" if value.startswith("W/") else ""
+    opaque = value.removeprefix("W/")
+    if opaque.strip('"') == "":
+        return None
+    return weak + _shortened(opaque, quote='"' if _STRONG_ETAG.fullmatch(opaque) else "")
+
+
+def _date(value: str | None) -> str | None:
+    value = (value or "").strip()
+    moment = http_date(value) if value else None
+    return None if moment is None or moment < _FIRST_CREDIBLE_DATE else _shortened(value)
+
+
+def _shortened(value: str, quote: str = "") -> str:
+    data = value.encode("utf-8", "surrogateescape")
+    if len(data) <= _LONGEST_VALIDATOR - len("W/"):
+        return value
+    return f"{quote}sha256:{hashlib.sha256(data).hexdigest()}{quote}"

@@ -1,0 +1,235 @@
+"""When to try again, and when to stop trying."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from largefile.rules.identity import http_date
+
+__all__ = ["Backoff", "RetryBudget", "RetryResponse", "retry_after"]
+
+
+class _Random(Protocol):
+    def random(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RetryResponse:
+    """What a source says about a failure of its own.
+
+    Parameters
+    ----------
+    retryable : bool
+        Whether the same request may succeed later.
+    backoff : float or None
+        Seconds to wait before it, if the source asks for a time.
+
+    Raises
+    ------
+    ValueError
+        If `backoff` is negative or not finite.
+
+    Examples
+    --------
+    >>> RetryResponse(True, backoff=2.5).backoff
+    2.5
+
+    Notes
+    -----
+    Go: ``largefile.RetryResponse``, there an interface.
+    """
+
+    retryable: bool
+    backoff: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.backoff is not None and not 0 <= self.backoff < float("inf"):
+            raise ValueError(f"backoff {self.backoff!r} must be a number of seconds, 0 or more")
+
+
+class Backoff:
+    """Delays that double with each retry, `steps` of them, unless the source asks for a time of its own.
+
+    Parameters
+    ----------
+    initial : float
+        Seconds before the first retry; more than 0.
+    steps : int
+        How many retries there are; 0 for none.
+    jitter : float
+        From 0 to 1: up to this part of a doubling delay is taken off at random, so that clients that
+        failed together do not return together. What the source asked for is never shortened: up to
+        ``jitter * initial`` seconds come on top.
+    rng : object with ``random()``, optional
+        Where chance comes from; a generator of its own by default.
+    maximum : float
+        Seconds that no doubling delay exceeds.
+
+    Raises
+    ------
+    ValueError
+        If a number is outside of what is said above.
+
+    Examples
+    --------
+    >>> backoff = Backoff(0.5, 3)
+    >>> backoff.next_delay(), backoff.next_delay(RetryResponse(True, 7.0)), backoff.next_delay()
+    (0.5, 7.0, 1.0)
+    >>> backoff.next_delay() is None, backoff.done, backoff.retries
+    (True, True, 3)
+
+    Notes
+    -----
+    Go: ``largefile.NewBackoff``. Not carried over: a source that asks for 0 seconds gets the doubling
+    delay, where the Go package would retry at once for as long as there are steps.
+    """
+
+    def __init__(
+        self,
+        initial: float,
+        steps: int,
+        *,
+        jitter: float = 0.0,
+        rng: _Random | None = None,
+        maximum: float = 60.0,
+    ) -> None:
+        if not 0 < initial < float("inf") or not 0 < maximum < float("inf"):
+            raise ValueError(f"initial {initial!r} and maximum {maximum!r} must be more than 0 seconds")
+        if steps < 0:
+            raise ValueError(f"steps {steps!r} must be 0 or more")
+        if not 0 <= jitter <= 1:
+            raise ValueError(f"jitter {jitter!r} must be from 0 to 1")
+        self._steps = steps
+        self._jitter = jitter
+        self._initial = initial
+        self._step = min(initial, maximum)
+        self._maximum = maximum
+        self._random = (rng or random.Random()).random if jitter else lambda: 0.0
+        self._retries = 0
+        self._done = False
+
+    @property
+    def retries(self) -> int:
+        """Delays given out so far."""
+        return self._retries
+
+    @property
+    def done(self) -> bool:
+        """Whether a delay was asked for and there was none left."""
+        return self._done
+
+    def next_delay(self, retry_response: RetryResponse | None = None) -> float | None:
+        """Seconds to wait before the next retry, or None when no retry is left or none makes sense.
+
+        Raises
+        ------
+        TypeError
+            If `retry_response` is neither a RetryResponse nor None; nothing is counted then.
+        """
+        if retry_response is not None and not isinstance(retry_response, RetryResponse):
+            raise TypeError(f"retry_response must be a RetryResponse, not {type(retry_response).__name__}")
+        if self._retries >= self._steps or (retry_response is not None and not retry_response.retryable):
+            self._done = True
+            return None
+        self._retries += 1
+        if retry_response is not None and retry_response.backoff:
+            return retry_response.backoff + self._jitter * self._initial * self._random()
+        return self._next_step()
+
+    def wait(
+        self, retry_response: RetryResponse | None = None, sleep: Callable[[float], object] = time.sleep
+    ) -> bool:
+        """Sleep for the next delay; True if there was none left, so that the caller should stop."""
+        delay = self.next_delay(retry_response)
+        if delay is None:
+            return True
+        sleep(delay)
+        return False
+
+    def _next_step(self) -> float:
+        step = self._step
+        self._step = min(2 * step, self._maximum)
+        return step * (1 - self._jitter * self._random())
+
+
+class RetryBudget:
+    """How many failures in a row a job may have; progress fills it up again.
+
+    Parameters
+    ----------
+    tries : int
+        Failures in a row that are forgiven; 0 or more, else ValueError.
+
+    Examples
+    --------
+    >>> budget = RetryBudget(2)
+    >>> budget.spend(), budget.spend(), budget.spend()
+    (True, True, False)
+    >>> budget.refund()
+    >>> budget.spend()
+    True
+    """
+
+    def __init__(self, tries: int) -> None:
+        if tries < 0:
+            raise ValueError(f"tries {tries!r} must be 0 or more")
+        self._tries = tries
+        self._left = tries
+
+    @property
+    def left(self) -> int:
+        """Failures that would still be forgiven."""
+        return self._left
+
+    def spend(self) -> bool:
+        """Take one try; False if none was left."""
+        if self._left == 0:
+            return False
+        self._left -= 1
+        return True
+
+    def refund(self) -> None:
+        """Something was achieved: all tries are there again."""
+        self._left = self._tries
+
+
+def retry_after(value: str | None, wall_now: float, cap: float = 300.0) -> float | None:
+    """Seconds that a Retry-After field asks to wait, counted from `wall_now`.
+
+    Parameters
+    ----------
+    value : str or None
+        The field: a number of seconds or a date in any of HTTP's formats.
+    wall_now : float
+        Seconds since the epoch at the moment the field came in.
+    cap : float
+        Seconds. A longer wait is cut to this: the host is then asked early, once, and may say again
+        how long, so that a slip of the server's clock does not stop a job for days.
+
+    Returns
+    -------
+    float or None
+        From 0 (at once, or a date in the past) to `cap`; None if there is no field or it is neither form
+        (negative numbers among them).
+
+    Examples
+    --------
+    >>> retry_after("120", 0.0), retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 15.0)
+    (120.0, 45.0)
+
+    Notes
+    -----
+    RFC 9110 section 10.2.3.
+    """
+    value = (value or "").strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        return min(float(value), cap)
+    if re.match("[A-Za-z]", value) is None:  # every date starts with the day's name
+        return None
+    moment = http_date(value)
+    return None if moment is None else min(max(moment - wall_now, 0.0), cap)

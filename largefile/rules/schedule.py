@@ -1,0 +1,420 @@
+"""Which span next, when, and when to stop: every decision of a download, and nothing else.
+
+Rules that this file keeps:
+
+1.  It decides and never acts. No I/O, no clock, no lock, no randomness but `rng`: the same calls with the
+    same arguments give the same answers. `now` is seconds on any clock that does not go back.
+2.  It never *starts* a transfer while as many are in flight as allowed. An allowance that shrinks drains.
+3.  A place never has two live writers. A block belongs to at most one span from `Start` until `ended`, and
+    stopping a span does not free its blocks: only its end does. A body that begins at byte 0 may be
+    admitted only when it is alone (`granted_whole` says so).
+4.  A present block is never asked for, except inside the whole body of a server that has no ranges.
+5.  Nothing starts at or beyond ``head + window``, nor before the host's Retry-After.
+6.  Unfinished work always has a transfer in flight, a timer (`Wait.until`) or a full window.
+7.  FINISHED comes only when every block is present or given up, or after `cancel` or a fatal fault, and
+    only when nothing is in flight.
+8.  It ends. A request that lands no block costs its run an attempt, or a pass, and both are bounded; a host
+    that gives nothing to anybody is given up as a whole; passes over given-up blocks are bounded too.
+
+Theory of operation. `SpanPlan` knows the blocks and cuts spans, `Patience` knows what failures cost, and
+the scheduler knows the transfers in flight. A span goes through
+
+    Start -> granted (shortened, or made whole) -> landed, landed, ... -> ended
+
+and whatever is missing of it at its end goes back to the plan, with a date before which it must not start,
+or is given up. A span that landed a block has shown that it can be served: the rest begins with no
+failures. One that landed nothing has failed once more than before.
+
+In a window the blocks come in order, so a block given up means that the reader never gets past it, and all
+that is left is given up with it.
+
+Places kept free. *Hedging*: when the plan is exhausted and the allowance is not, the slowest flight can be
+doubled: `_start_or_wait` is where it is decided, ``Stop(span, "hedged")`` how the loser ends, and rule 3 is
+why it needs a spare place for the block in progress. *Adaptive concurrency*: `progress` sees every
+transfer's bytes, and `set_concurrency` is all that a governor has to call.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from largefile.core.bitmap import Bitmap
+from largefile.errors import IncompleteError
+from largefile.rules.actions import (
+    DRAINING,
+    FINISHED,
+    Action,
+    Fault,
+    Signal,
+    Span,
+    Start,
+    Stop,
+    Wait,
+)
+from largefile.rules.flights import Flight, Flights
+from largefile.rules.patience import Patience
+from largefile.rules.spans import Run, SpanPlan
+
+__all__ = ["DRAINING", "FINISHED", "Action", "Fault", "Scheduler", "Signal", "Span", "Start", "Stop", "Wait"]
+
+_SHORT = Fault(IncompleteError("the transfer ended before its blocks were all there"))
+
+
+class Scheduler:
+    """Decide what a download does next.
+
+    Parameters
+    ----------
+    present : Bitmap
+        Blocks in place. The caller sets bits, before it says `landed`; they are only read here.
+    block_size, content_size : int
+        In bytes; `present` has one bit for each block.
+    concurrency : int
+        Most transfers in flight.
+    max_span : int
+        Most bytes asked for at once, rounded down to whole blocks, but at least one.
+    window : int or None
+        For a reader in order: blocks at or beyond ``head + window`` are not started.
+    head : int
+        The first block that such a reader wants; blocks before it are never fetched.
+    tries : int
+        Failures in a row before blocks are given up.
+    backoff : float
+        Seconds before the first retry; doubles with each, to at most 30.
+    stall_timeout : float
+        Seconds without a byte before a transfer is stopped; ``inf``: never.
+    rng : random.Random or None
+        Spreads the delays; None: no spread.
+    wait_for_completion : bool
+        Try given-up blocks again after a pause, if only retryable faults were seen.
+    max_iterations : int
+        Passes in a row that may land nothing, with `wait_for_completion`.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or `present` has not one bit a block.
+
+    Examples
+    --------
+    >>> present = Bitmap(4)
+    >>> scheduler = Scheduler(present, block_size=10, content_size=35, concurrency=1)
+    >>> action = scheduler.next_action(0.0)
+    >>> action.span.first_block, action.span.stop_block
+    (0, 2)
+    >>> scheduler.next_action(0.0)
+    Wait(until=20.0, for_reader=False)
+    >>> present.set_run(0, 2)
+    >>> scheduler.landed(0, 2), scheduler.ended(action.span, None, 1.0)
+    (False, True)
+    >>> scheduler.next_action(1.0).span.first_block
+    2
+
+    Notes
+    -----
+    Go: the request loops of ``CachingDownloader.Run`` and ``StreamingDownloader.Run``. The methods that
+    return a bool say whether another pump, asleep now, may have something to do.
+    """
+
+    def __init__(
+        self,
+        present: Bitmap,
+        *,
+        block_size: int,
+        content_size: int,
+        concurrency: int,
+        max_span: int = 64 << 20,
+        window: int | None = None,
+        head: int = 0,
+        tries: int = 5,
+        backoff: float = 0.5,
+        stall_timeout: float = 20.0,
+        rng: Random | None = None,
+        wait_for_completion: bool = False,
+        max_iterations: int = 10,
+    ) -> None:
+        _check(concurrency >= 1, "concurrency", concurrency, "at least 1")
+        _check(block_size >= 1, "block_size", block_size, "at least 1")
+        _check(max_span >= 1, "max_span", max_span, "at least 1")
+        _check(window is None or window >= 1, "window", window, "at least 1, or None")
+        _check(tries >= 1, "tries", tries, "at least 1")
+        _check(backoff > 0, "backoff", backoff, "above 0")
+        _check(stall_timeout > 0, "stall_timeout", stall_timeout, "above 0")
+        _check(0 <= head <= len(present), "head", head, f"from 0 to {len(present)}")
+        blocks = -(-content_size // block_size)
+        _check(len(present) == blocks, "len(present)", len(present), f"{blocks}, one for each block")
+        max_blocks = max(1, max_span // block_size)
+        self._present = present
+        self._plan = SpanPlan(present, max_blocks=max_blocks, window=window, head=head)
+        self._patience = Patience(concurrency=concurrency, tries=tries, backoff=backoff, rng=rng)
+        self._flights = Flights(stall_timeout)
+        self._max_iterations = max_iterations if wait_for_completion else 0
+        self._idle_passes = 0
+        self._permanent = False  # a fault that no further pass can cure
+        self._dead = False  # all that is left was given up at once
+        self._cancelled = False
+        self.error: Exception | None = None  #: the fatal fault's
+        self.iterations = 1  #: passes over the outstanding blocks
+        self.retries = 0  #: requests made again after a failure
+        self.finished = False  #: FINISHED was answered
+
+    # --- decisions -------------------------------------------------------------------------------
+
+    def next_action(self, now: float) -> Action:
+        """Say what to do now: call until it answers anything but Start and Stop."""
+        if self._plan.whole and self._plan.window_is_full:
+            for flight in self._flights:
+                flight.heard = now  # it is held back by us, not by the server
+        stop = self._flights.next_stop(now)
+        if stop is not None:
+            return stop
+        if self._cancelled:
+            return DRAINING if self._flights else self._finish()
+        if self._dead or self._plan.exhausted:
+            return self._wait() if self._flights else self._next_pass(now)
+        return self._start_or_wait(now)
+
+    def _start_or_wait(self, now: float) -> Action:
+        patience = self._patience
+        if len(self._flights) >= patience.allowed:
+            return self._wait()
+        if now < patience.opens_at:
+            return self._wait(patience.opens_at)
+        # While nobody gets anything, blocks that never failed go first: a bad range is not a dead host.
+        run = self._plan.take(
+            now,
+            shares=2 * patience.concurrency,
+            idle=not self._flights,
+            fresh_first=patience.strikes > 0,
+        )
+        if run is not None:
+            return Start(self._launch(run, now))
+        if self._plan.exhausted:  # what was parked has landed meanwhile
+            return self.next_action(now)
+        due = self._plan.due
+        return self._wait(None if due is None or due <= now else due, for_reader=self._plan.held_by_window)
+
+    def _launch(self, run: Run, now: float) -> Span:
+        span = Span(run.first, run.stop, attempt=run.attempt, passes=run.passes, whole=self._plan.whole)
+        self._flights.add(Flight(span, self._owed(span), now, self._patience.epoch, self._patience.cuts))
+        self.retries += run.again
+        return span
+
+    def _owed(self, span: Span) -> int:
+        return self._plan.count_missing(span.first_block, span.stop_block)
+
+    def _wait(self, until: float | None = None, for_reader: bool = False) -> Wait:
+        """Wait for `until` or for the first transfer that would have stalled by then."""
+        times = [at for at in (until, self._flights.first_stall) if at is not None]
+        return Wait(min(times, default=None), for_reader)
+
+    def _next_pass(self, now: float) -> Action:
+        """Nothing is in flight and nothing may start: begin again with what was given up, or end."""
+        again = self.given_up and not self._permanent and self._idle_passes < self._max_iterations
+        if not again:
+            return self._finish()
+        self._idle_passes += 1
+        self.iterations += 1
+        self._dead = False
+        at = now + self._patience.delay(self._idle_passes)
+        self._patience.start_over(at)
+        self._plan.revive(at)
+        return Wait(at)
+
+    def _finish(self) -> Signal:
+        self.finished = True
+        return FINISHED
+
+    # --- what happens to a transfer --------------------------------------------------------------
+
+    def adopt(self, first_block: int, stop_block: int, now: float) -> Span:
+        """Take in a transfer that was started before there was a plan; `granted` may shorten it further.
+
+        It gets the free blocks from `first_block` to the next one that is not, at most to `stop_block`. If
+        block 0 is not free, only the whole content can be adopted, and `granted_whole` must follow.
+
+        Raises
+        ------
+        ValueError
+            If the first block is present, in flight or beyond the window.
+        """
+        return self._launch(self._plan.claim(first_block, stop_block), now)
+
+    def granted(self, span: Span, stop_block: int, now: float) -> bool:
+        """The response carries the span's blocks up to `stop_block`; the rest may start at once.
+
+        Less than one block can not land, so it is no prefix: the span stays as it is, with one block,
+        and its transfer fails.
+        """
+        flight = self._flights[span]
+        flight.heard = now
+        stop = max(stop_block, span.first_block + 1)
+        if span.whole or stop >= span.stop_block:
+            return False
+        self._plan.park(Run(stop, span.stop_block, span.attempt, span.passes), now)
+        flight.owed = stop - span.first_block
+        span.stop_block = stop
+        return True
+
+    def granted_whole(self, span: Span, now: float) -> bool:
+        """The response carries everything from byte 0: may it be admitted now?
+
+        True: it is alone. False: the others are told to stop ("whole"); hold it back unadmitted until
+        `in_flight` is 1, or refuse it (a blameless `ended`), and a fresh one starts when they are gone.
+        """
+        flight = self._flights[span]
+        flight.heard = now
+        self._plan.become_whole()
+        self._dead = False
+        span.first_block, span.stop_block, span.whole = 0, self._plan.num_blocks, True
+        flight.owed = self._owed(span)
+        self._flights.stop_all("whole", but=flight)
+        return len(self._flights) == 1
+
+    def progress(self, span: Span, received: int, now: float) -> None:
+        """So many bytes came for this span since its start; about four times a second is enough."""
+        flight = self._flights[span]
+        if received > flight.received:
+            flight.received = received
+            flight.heard = now
+
+    def landed(self, first_block: int, stop_block: int) -> bool:
+        """Blocks [first_block, stop_block) are in place, and their bits are set."""
+        self._plan.landed(first_block, stop_block)
+        held = self._patience.strikes > 0
+        self._forgive()
+        for flight in self._flights:
+            if flight.span.first_block <= first_block < flight.span.stop_block:
+                flight.landed = True
+        return held
+
+    def ended(self, span: Span, fault: Fault | None, now: float) -> bool:
+        """The transfer is over, for whatever reason; what did not land goes back.
+
+        `fault` None says that the transport is content; if blocks are missing, it has failed all the same.
+        """
+        in_flight = len(self._flights)
+        flight = self._flights.remove(span)
+        if fault is not None and fault.retry_after is not None:
+            self._patience.close_gate(now + fault.retry_after)
+        if fault is not None and fault.fatal and not self._cancelled:
+            self._patience.record(fault.error)
+            self.error = fault.error
+            self.cancel()
+        missing = self._plan.missing(span.first_block, span.stop_block)
+        if self._plan.whole and not span.whole:
+            return True  # its blocks are the whole body's now
+        if not missing:
+            self._patience.ended_well()
+        elif self._cancelled:
+            self._put_back([Run(first, stop) for first, stop in missing], now)
+        else:
+            self._take_back(flight, missing, fault or _SHORT, in_flight, now)
+        return True
+
+    def _take_back(
+        self, flight: Flight, missing: list[tuple[int, int]], fault: Fault, in_flight: int, now: float
+    ) -> None:
+        """Park what a transfer did not bring, or give it up."""
+        if self._owed(flight.span) < flight.owed:
+            flight.landed = True
+            self._forgive()
+        served = self._flights.served
+        charge = self._patience.charge(flight, fault, served=served, in_flight=in_flight, now=now)
+        whole = [(0, self._plan.num_blocks)]
+        runs = [
+            Run(first, stop, charge.attempt, charge.passes, again=charge.blamed)
+            for first, stop in (whole if flight.span.whole else missing)
+        ]
+        self._dead |= charge.dead
+        if charge.hopeless:
+            self._give_up(runs, permanent=not fault.retryable)
+        else:
+            self._put_back(runs, now + charge.delay)
+
+    def _put_back(self, runs: list[Run], not_before: float) -> None:
+        for run in runs:
+            self._plan.park(run, not_before)
+
+    def _give_up(self, runs: list[Run], permanent: bool) -> None:
+        self._plan.given += runs
+        self._permanent |= permanent
+        self._dead |= self._plan.window is not None  # no reader in order gets past it
+
+    def _forgive(self) -> None:
+        self._patience.landed()
+        self._idle_passes = 0
+
+    # --- what the reader and the caller do -------------------------------------------------------
+
+    def consumed(self, head_block: int) -> bool:
+        """The reader is done with every block before `head_block`; the window follows.
+
+        Raises
+        ------
+        ValueError
+            If it goes back, or past a block that is not present.
+        """
+        plan = self._plan
+        _check(plan.head <= head_block <= plan.num_blocks, "head_block", head_block, f"{plan.head} or more")
+        if plan.window is not None:
+            hole = self._present.find_clear(plan.head, head_block)
+            _check(hole is None, "head_block", head_block, f"at most {hole}, which is missing")
+        moved = head_block > plan.head
+        plan.head = head_block
+        return moved and plan.window is not None
+
+    def wanted(self, block: int) -> bool:
+        """A reader is blocked on `block`: it goes first, when it may go."""
+        _check(0 <= block < self._plan.num_blocks, "block", block, f"from 0 to {self._plan.num_blocks - 1}")
+        self._plan.want(block)
+        return True
+
+    def cancel(self) -> bool:
+        """Stop every transfer and start none."""
+        self._cancelled = True
+        self._flights.stop_all("cancelled")
+        return True
+
+    def set_concurrency(self, concurrency: int) -> bool:
+        """Change how many transfers may be in flight; those above it end by themselves."""
+        _check(concurrency >= 1, "concurrency", concurrency, "at least 1")
+        self._patience.resize(concurrency)
+        return True
+
+    # --- numbers ---------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """Transfers started and not ended."""
+        return len(self._flights)
+
+    @property
+    def allowed(self) -> int:
+        """Transfers that may be in flight now: `concurrency`, or less after failures."""
+        return self._patience.allowed
+
+    @property
+    def remaining_blocks(self) -> int:
+        """Blocks neither present, nor in flight, nor given up."""
+        return 0 if self._dead else self._plan.remaining
+
+    @property
+    def given_up(self) -> int:
+        """Blocks that are not tried any more in this pass."""
+        return self._plan.given_up + (self._plan.remaining if self._dead else 0)
+
+    @property
+    def errors(self) -> int:
+        """Failures seen, redirects and our own stops not counted."""
+        return self._patience.errors
+
+    @property
+    def failures(self) -> list[Exception]:
+        """The first and the last few errors, oldest first."""
+        return self._patience.failures
+
+
+def _check(holds: bool, name: str, value: object, needed: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {value}; it must be {needed}")

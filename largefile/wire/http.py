@@ -1,0 +1,400 @@
+"""HTTPReader: one content behind one URL, its identity pinned by the first answer.
+
+The first request is an ordinary ranged GET, never HEAD: its answer says the size, whether there are
+ranges, and who vouches for the content, and its body is held back until there is a place for it. Every
+later answer is judged against it. The *origin* is the URL that the user gave; the *resolved* URL is
+where redirects led, which may expire, and which gets the user's headers only if it has the same origin.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+from largefile.core.sink import BlockSink
+from largefile.errors import (
+    CancelledError,
+    LargeFileError,
+    NetworkError,
+    ProtocolError,
+    ReadError,
+    StalledError,
+    UnsizedSourceError,
+)
+from largefile.events import Answered, Ended, Fetch, Outcome, Response
+from largefile.rules.actions import Fault
+from largefile.rules.identity import Identity
+from largefile.rules.ranged_http import judge
+from largefile.rules.redirects import check_url, display_url, follow, headers_for
+from largefile.rules.retry import Backoff, RetryResponse
+from largefile.rules.verdict import Kind, Verdict
+from largefile.wire.ca import choose_ca_file
+from largefile.wire.curl import CurlSettings, CurlTransport
+from largefile.wire.readers import MIB, Probe, default_block_size
+
+__all__ = ["HTTPReader"]
+
+#: What an outcome on the wire means, and whether the same request may succeed later.
+FAULTS: dict[Outcome, tuple[str, bool, bool]] = {
+    # outcome: what to say, retryable, the host asks for less
+    Outcome.RESOLVE: ("no address was found for", True, False),
+    Outcome.CONNECT: ("no connection to", True, True),
+    Outcome.TIMEOUT: ("no connection in time to", True, False),
+    Outcome.TLS: ("no trust in the certificate of", False, False),
+    Outcome.NETWORK: ("the connection failed to", True, False),
+    Outcome.CUT: ("the transfer was cut short by", True, False),
+    Outcome.UNFRAMED: ("the transfer was cut short by", True, False),
+    Outcome.PROTOCOL: ("no usable HTTP from", True, False),
+    Outcome.HALTED: ("the transfer was stopped to", True, False),
+    Outcome.DONE: ("the body was too short from", True, False),
+    Outcome.REFUSED: ("the answer was refused from", True, False),
+}
+MAX_HOPS = 10
+
+
+class HTTPReader:
+    """A very large file behind an http or https URL.
+
+    Parameters
+    ----------
+    url
+        Where it is. No credentials in it: pass `auth`.
+    headers
+        More request header fields; sent to the URL's own origin only, whatever redirects say.
+    auth
+        ``(user, password)`` for Basic authentication, or a complete Authorization value.
+    ca_file
+        Certificate authorities to trust; see `largefile.wire.ca.choose_ca_file` for the default.
+    proxy
+        A proxy's URL; None: by the environment, ``""``: none.
+    timeout
+        Seconds without a byte after which a transfer is given up and made again.
+    connect_timeout
+        Seconds for a connection.
+    tries
+        How often the first request is made before its error is raised.
+    block_size
+        Preferred block size in bytes; by default 1 MiB, more for files above 1 TiB.
+
+    Raises
+    ------
+    ValueError
+        For a URL, a header or a number that can not be used; it says which and why.
+
+    Notes
+    -----
+    Go: ``largefile.Reader`` by ``net/http/httpfs``. Needs one request and no HEAD.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        proxy: str | None = None,
+        timeout: float = 20.0,
+        connect_timeout: float = 10.0,
+        tries: int = 5,
+        block_size: int | None = None,
+        pickle_headers: bool = False,
+    ) -> None:
+        self.url = check_url(url)
+        self._headers = check_headers(headers, auth)
+        self._options: dict[str, Any] = {
+            "ca_file": ca_file,
+            "proxy": proxy,
+            "timeout": positive("timeout", timeout),
+            "connect_timeout": positive("connect_timeout", connect_timeout),
+            "tries": tries,
+            "block_size": block_size,
+            "pickle_headers": pickle_headers,
+        }
+        if block_size is not None and block_size < 1:
+            raise ValueError(f"block_size is {block_size}, needed is at least 1 byte")
+        if tries < 1:
+            raise ValueError(f"tries is {tries}, needed is at least 1")
+        self._pickled_headers = dict(headers or {}) if pickle_headers else None
+        self._settings = CurlSettings(
+            ca_file=choose_ca_file(ca_file), proxy=proxy, connect_timeout=connect_timeout
+        )
+        self._transport: CurlTransport | None = None
+        self._resolved = self.url
+        self._hops = 0
+        self._identity: Identity | None = None
+        self._content_type: str | None = None
+        self._probe: Probe | None = None
+        self.retries = 0  #: requests that the probe made again
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild, (self.url, self._pickled_headers, self._options)
+
+    # --- the Reader ------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Scheme, host and path; never a query or credentials."""
+        return display_url(self.url)
+
+    @property
+    def identity(self) -> Identity:
+        """Who the server says that the content is; makes the first request if need be."""
+        if self._identity is None:
+            self.probe(0, MIB - 1, lambda: False)
+        assert self._identity is not None
+        return self._identity
+
+    def content_length_and_block_size(self) -> tuple[int, int]:
+        """The content's size and the preferred block size, in bytes.
+
+        Raises
+        ------
+        TransferError
+            If the server does not say; `UnsizedSourceError` if it can not.
+        """
+        size = self.identity.size
+        if size is None:
+            raise UnsizedSourceError(f"{self.name} does not say how large it is")
+        return size, self._options["block_size"] or default_block_size(size)
+
+    def digest(self) -> str | None:
+        return None
+
+    def get_reader(self, first: int, last: int) -> BinaryIO:
+        """The bytes `first` to `last`, both included, read into memory as a whole."""
+        size = last - first + 1
+        buffer = bytearray(size)
+        with self._clone() as reader:
+            probe = reader.probe(first, last, lambda: False)
+            got = probe.verdict.last if probe.verdict is not None else None
+            if probe.sink is None or probe.fetch is None or got != last:
+                raise ReadError(f"{self.name} did not give bytes [{first}:{last}]")
+            probe.sink.aim(_Nothing(), 0, size, size, size)
+            probe.sink.place(buffer, 0, size)
+            transport = reader.transport()
+            transport.admit(probe.fetch)
+            ended = next(e for e in wait_for(transport, self._options["timeout"]) if isinstance(e, Ended))
+            whole = probe.sink.at == size
+            probe.sink.release()
+        if not whole:
+            error = self.fault(ended).error
+            raise ReadError(str(error)) from error
+        return io.BytesIO(buffer)
+
+    def _clone(self) -> HTTPReader:
+        clone = HTTPReader(self.url, **self._options)
+        clone._headers, clone._identity = self._headers, self._identity
+        return clone
+
+    # --- the Source ------------------------------------------------------------------------------
+
+    def probe(self, first: int | None, last: int | None, cancelled: Callable[[], bool]) -> Probe:
+        """Ask for the bytes `first` to `last` and hold the answer; the same `Probe` until it is taken.
+
+        Raises
+        ------
+        TransferError
+            What prevents it, after `tries` tries.
+        """
+        if self._probe is not None:
+            return self._probe
+        backoff = Backoff(0.5, self._options["tries"] - 1, jitter=0.2)
+        while True:
+            fetch, sink = self.request(first, last), BlockSink()
+            verdict = self._ask(fetch, sink, cancelled)
+            if verdict.kind in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE, Kind.EMPTY):
+                return self._pin(fetch, verdict, sink)
+            if self._moved(fetch, verdict):
+                continue
+            if verdict.plain and first is not None:
+                first = last = None  # it may understand a request without Range
+                continue
+            if verdict.status == 416 and first:
+                first, last = 0, MIB - 1  # it has become smaller: who is it now?
+                continue
+            self._pause(verdict, backoff, cancelled)
+
+    def take_probe(self) -> Probe | None:
+        """Hand the held answer over, once."""
+        probe, self._probe = self._probe, None
+        return probe
+
+    def transport(self) -> CurlTransport:
+        if self._transport is None:
+            self._transport = CurlTransport(self._settings)
+        return self._transport
+
+    def request(self, first: int | None, last: int | None) -> Fetch:
+        url = self._resolved
+        fields = (("Accept-Encoding", "identity"), *headers_for(self.url, url, self._headers))
+        return Fetch(first, last, url, fields)
+
+    def judge(self, fetch: Fetch, response: Response) -> Verdict:
+        verdict = judge(
+            fetch,
+            response,
+            self._identity,
+            wall_now=time.time(),
+            resolved=fetch.url != self.url,
+            pinned_type=self._content_type,
+        )
+        if verdict.kind in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE):
+            self._hops = 0
+        return verdict
+
+    def redirected(self, fetch: Fetch, verdict: Verdict) -> bool:
+        return self._moved(fetch, verdict)
+
+    def fault(self, ended: Ended) -> Fault:
+        words, retryable, pushback = FAULTS[ended.outcome]
+        detail = f": {ended.detail}" if ended.detail else ""
+        error = NetworkError(f"{words} {self.name}{detail}", ended.code)
+        if ended.outcome is Outcome.PROTOCOL:
+            return Fault(ProtocolError(str(error)))
+        return Fault(error, retryable=retryable, pushback=pushback, fatal=not retryable)
+
+    def close(self) -> None:
+        """Drop the held answer and every connection."""
+        self._probe = None
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def __enter__(self) -> HTTPReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # --- the first request -----------------------------------------------------------------------
+
+    def _ask(self, fetch: Fetch, sink: BlockSink, cancelled: Callable[[], bool]) -> Verdict:
+        """Make a request and judge its answer; a refused body is let go."""
+        transport = self.transport()
+        transport.start(fetch, sink)
+        try:
+            event = first_event(transport, fetch, self._options["timeout"], cancelled)
+        except LargeFileError:
+            transport.stop(fetch)
+            transport.poll(0)
+            raise
+        if isinstance(event, Ended):
+            fault = self.fault(event)
+            kind = Kind.RETRY if fault.retryable else Kind.GIVE_UP
+            return Verdict(kind, reason=str(fault.error), error=fault.error)  # type: ignore[arg-type]
+        if event is None:
+            transport.stop(fetch)
+            transport.poll(0)
+            error = StalledError(f"no answer from {self.name} in {self._options['timeout']:g} s")
+            return Verdict(Kind.RETRY, reason=str(error), error=error)
+        verdict = self.judge(fetch, event.response)
+        if verdict.kind not in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE):
+            transport.refuse(fetch)
+            first_event(transport, fetch, 5.0, cancelled)
+        return verdict
+
+    def _pin(self, fetch: Fetch, verdict: Verdict, sink: BlockSink) -> Probe:
+        found = verdict.identity or Identity(None, None, 0)
+        self._identity = found
+        self._content_type = verdict.content_type
+        held = verdict.kind is not Kind.EMPTY
+        self._probe = Probe(found, fetch, verdict, sink) if held else Probe(found)
+        return self._probe
+
+    def _pause(self, verdict: Verdict, backoff: Backoff, cancelled: Callable[[], bool]) -> None:
+        """Wait before the next try of the first request; raises when there is none."""
+        error = verdict.error or ProtocolError(verdict.reason)
+        if verdict.kind is not Kind.RETRY:
+            raise error
+        delay = backoff.next_delay(RetryResponse(True, verdict.retry_after))
+        if delay is None:
+            raise error
+        self.retries += 1
+        until = time.monotonic() + delay
+        while (left := until - time.monotonic()) > 0:
+            if cancelled():
+                raise CancelledError(f"cancelled before {self.name} answered")
+            self.transport().poll(min(left, 0.1))
+
+    def _moved(self, fetch: Fetch, verdict: Verdict) -> bool:
+        """Follow a redirect, or go back to the origin when the resolved URL is refused there."""
+        if verdict.kind is Kind.RENEW:
+            if fetch.url == self._resolved:
+                self._resolved = self.url
+            self._hops += 1
+            return self._hops <= MAX_HOPS
+        if verdict.kind is not Kind.REDIRECT or verdict.location is None:
+            return False
+        self._hops += 1
+        self._resolved = follow(fetch.url, verdict.location, verdict.status, hops=self._hops)
+        return True
+
+
+class _Nothing:
+    """A lane that has nothing to settle."""
+
+    def settle(self, sink: BlockSink) -> None:
+        return None
+
+
+def wait_for(transport: CurlTransport, timeout: float) -> list[Answered | Ended]:
+    """Poll until there is news."""
+    deadline = time.monotonic() + timeout
+    while True:
+        if news := transport.poll(0.25):
+            return list(news)
+        if time.monotonic() > deadline:
+            raise StalledError(f"no byte came in {timeout:g} s")
+
+
+def first_event(
+    transport: CurlTransport, fetch: Fetch, timeout: float, cancelled: Callable[[], bool]
+) -> Answered | Ended | None:
+    """The next news of `fetch`; None after `timeout` seconds without any."""
+    deadline = time.monotonic() + timeout
+    while (left := deadline - time.monotonic()) > 0:
+        if cancelled():
+            raise CancelledError(f"cancelled before {display_url(fetch.url)} answered")
+        for event in transport.poll(min(left, 0.25)):
+            if event.fetch is fetch:
+                return event
+    return None
+
+
+def check_headers(
+    headers: Mapping[str, str] | None, auth: tuple[str, str] | str | None
+) -> tuple[tuple[str, str], ...]:
+    """The user's header fields, checked; `auth` becomes one of them."""
+    fields = [(str(name), str(value)) for name, value in (headers or {}).items()]
+    if isinstance(auth, str):
+        fields.append(("Authorization", auth))
+    elif auth is not None:
+        token = base64.b64encode(":".join(auth).encode()).decode()
+        fields.append(("Authorization", f"Basic {token}"))
+    for name, value in fields:
+        if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
+            raise ValueError(f"header name {name!r} is not a token (RFC 9110 section 5.1)")
+        if any(c in value for c in "\r\n\0"):
+            raise ValueError(f"the value of header {name} has a line break in it")
+        if name.lower() in ("range", "accept-encoding", "host", "if-range"):
+            raise ValueError(f"header {name} is set by largefile itself")
+    return tuple(fields)
+
+
+def positive(name: str, seconds: float) -> float:
+    """A number of seconds above 0, or ValueError."""
+    if not seconds > 0:
+        raise ValueError(f"{name} is {seconds}, needed is a number of seconds above 0")
+    return seconds
+
+
+def rebuild(url: str, headers: dict[str, str] | None, options: dict[str, Any]) -> HTTPReader:
+    """Unpickle: URL and options, never `auth`, and headers only where that was asked for."""
+    return HTTPReader(url, headers=headers, **options)
+
+

@@ -1,0 +1,163 @@
+"""What a source of bytes owes: `Reader`, which anybody can write, and the `Source` that the engine runs.
+
+A Reader gives byte ranges as file objects. A Source says what to ask a transport for, judges what it
+answers, and puts a name to what went wrong; `HTTPReader` is one itself, and `ReaderSource` makes one of
+any Reader.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, runtime_checkable
+
+from largefile.core.sink import BlockSink
+from largefile.events import Ended, Fetch, Response
+from largefile.rules.actions import Fault
+from largefile.rules.identity import Identity
+from largefile.rules.verdict import Verdict
+from largefile.wire.transport import Transport
+
+__all__ = ["FileReader", "Probe", "Reader", "Source", "default_block_size"]
+
+MIB = 1 << 20
+#: Block sizes are doubled until a file has at most so many blocks.
+MAX_BLOCKS = 1 << 20
+
+
+def default_block_size(content_size: int) -> int:
+    """1 MiB, doubled until the content has at most 1,048,576 blocks.
+
+    Examples
+    --------
+    >>> default_block_size(10 << 40) // MIB
+    16
+    """
+    size = MIB
+    while content_size > size * MAX_BLOCKS:
+        size *= 2
+    return size
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A very large file somewhere, readable by ranges. Go: ``largefile.Reader``."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+
+    def content_length_and_block_size(self) -> tuple[int, int]:
+        """The content's size and the preferred block size, in bytes."""
+
+    def digest(self) -> str | None:
+        """The digest that the source itself names, as ``"sha256:HEX"``; None if it names none."""
+
+    def get_reader(self, first: int, last: int) -> BinaryIO:
+        """A binary file object that gives the bytes `first` to `last`, both included.
+
+        Raises
+        ------
+        ReadError
+            If it can not, with `retryable` and, if the source asked for a pause, `retry_after` in seconds.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the first request found out. If `fetch` is set it is answered and held, ready to be admitted."""
+
+    identity: Identity
+    fetch: Fetch | None = None
+    verdict: Verdict | None = None
+    sink: BlockSink | None = None
+
+
+class Source(Protocol):
+    """What the engine needs of where the bytes come from."""
+
+    @property
+    def name(self) -> str: ...
+
+    def probe(self, first: int, last: int | None, cancelled: Callable[[], bool]) -> Probe:
+        """Pin the identity by a request that begins at `first`; raises the typed error that prevents it."""
+
+    def transport(self) -> Transport:
+        """The transport; the probe's own. The caller's thread owns it until `close`."""
+
+    def request(self, first: int, last: int) -> Fetch:
+        """The next request for these bytes, both ends included."""
+
+    def judge(self, fetch: Fetch, response: Response) -> Verdict:
+        """Whether the body may be placed."""
+
+    def redirected(self, fetch: Fetch, verdict: Verdict) -> bool:
+        """Whether the same bytes can be asked for elsewhere now."""
+
+    def fault(self, ended: Ended) -> Fault:
+        """What a transfer's bad end means for its span."""
+
+    def close(self) -> None:
+        """Drop the transport and its connections."""
+
+
+class FileReader:
+    """A local file as a `Reader`; what it copies is read by ``preadv`` straight to its place.
+
+    Parameters
+    ----------
+    path
+        The file.
+    block_size
+        Preferred block size in bytes; by default `default_block_size` of its size.
+
+    Raises
+    ------
+    FileNotFoundError, PermissionError
+        By the system.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], block_size: int | None = None) -> None:
+        self.path = Path(path)
+        if block_size is not None and block_size < 1:
+            raise ValueError(f"block size {block_size} must be at least 1 byte")
+        size = self.path.stat().st_size
+        self._sizes = size, block_size or default_block_size(size)
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def content_length_and_block_size(self) -> tuple[int, int]:
+        return self._sizes
+
+    def digest(self) -> str | None:
+        return None
+
+    def get_reader(self, first: int, last: int) -> BinaryIO:
+        return _FileRange(self.path, first, last)  # type: ignore[return-value]
+
+
+class _FileRange(io.RawIOBase):
+    """The bytes `first` to `last` of a file, both included."""
+
+    def __init__(self, path: Path, first: int, last: int) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._at, self._stop = first, last + 1
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with memoryview(buffer).cast("B") as view:
+            size = os.preadv(self._fd, [view[: max(0, self._stop - self._at)]], self._at)
+        self._at += size
+        return size
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._fd)
+        super().close()

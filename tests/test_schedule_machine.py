@@ -1,0 +1,306 @@
+"""The scheduler keeps its rules whatever the server, the reader and the clock do, in any order."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from schedule_world import BAD_RANGE, BUSY, GONE, LATER, MOVED, RESET, blocks_of, scheduler_for
+
+from largefile.rules.schedule import DRAINING, Start, Stop, Wait
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Any order of events against a model that is a few sets."""
+
+    @initialize(
+        blocks=st.sampled_from([0, 1, 2, 63, 64, 65]) | st.integers(0, 200),
+        present=st.sets(st.integers(0, 199), max_size=40),
+        concurrency=st.integers(1, 6),
+        window=st.none() | st.integers(1, 40),
+        max_span=st.sampled_from([1, 70, 640]),
+        tries=st.integers(1, 4),
+        patient=st.booleans(),
+        seed=st.none() | st.integers(0, 3),
+    )
+    def begin(self, blocks, present, concurrency, window, max_span, tries, patient, seed):
+        self.blocks = blocks
+        self.window = window
+        self.concurrency = concurrency
+        self.max_blocks = max(1, max_span // 10)
+        self.present = {block for block in present if block < blocks}
+        self.make = lambda: scheduler_for(
+            blocks,
+            {block for block in present if block < blocks},
+            concurrency=concurrency,
+            window=window,
+            max_span=max_span,
+            tries=tries,
+            wait_for_completion=patient,
+            max_iterations=3,
+            rng=None if seed is None else random.Random(seed),
+        )
+        self.scheduler, self.bitmap = self.make()
+        self.log = []
+        self.now = 0.0
+        self.flying = {}  # span -> the blocks that its transfer may write
+        self.told = {}
+        self.gate = 0.0
+        self.head = 0
+        self.cancelled = False
+        self.whole = False
+        self.finished = False
+
+    def call(self, method, *args):
+        """Call the scheduler and remember it, with spans named by their order."""
+        answer = getattr(self.scheduler, method)(*args)
+        self.log.append((method, args, answer))
+        return answer
+
+    def free(self):
+        return set(range(self.blocks)) - self.present - set().union(*self.flying.values())
+
+    def pick(self, data):
+        return data.draw(st.sampled_from(list(self.flying)))
+
+    # --- what it decides ---
+
+    @rule()
+    def decide(self):
+        allowed = self.scheduler.allowed
+        action = self.call("next_action", self.now)
+        note(repr(action))
+        match action:
+            case Start(span):
+                self.check_start(span, allowed)
+            case Stop(span, why):
+                assert span in self.flying
+                assert span not in self.told
+                self.told[span] = why
+            case Wait(until, for_reader):
+                self.check_wait(until, for_reader)
+            case _ if action is DRAINING:
+                assert self.flying
+                assert self.cancelled
+                assert set(self.told) == set(self.flying)
+            case _:
+                self.check_finished()
+
+    def check_start(self, span, allowed):
+        mine = set(blocks_of(span)) - self.present
+        assert mine, "a span without a missing block"
+        assert not self.cancelled
+        assert len(self.flying) < min(allowed, self.concurrency)
+        assert self.now >= self.gate
+        if span.whole:
+            assert self.whole
+            assert not self.flying
+        else:
+            assert not self.whole
+            assert not self.present & set(blocks_of(span)), "a present block is asked for"
+            assert span.num_blocks <= (self.window or self.max_blocks)
+            assert self.window is None or span.stop_block <= self.head + self.window
+        self.launch(span, mine)
+
+    def launch(self, span, mine):
+        for other in self.flying.values():
+            assert not mine & other, "two writers to a block"
+            if self.window is not None:
+                places = {block % self.window for block in other}
+                assert not places & {block % self.window for block in mine}, "two writers to a place"
+        self.flying[span] = mine
+
+    def check_wait(self, until, for_reader):
+        assert until is None or until > self.now
+        if not self.flying:
+            assert until is not None or for_reader, "nothing would ever happen again"
+        if for_reader:
+            assert self.window is not None
+            assert self.free()
+
+    def check_finished(self):
+        self.finished = True
+        assert not self.flying
+        if not self.cancelled:
+            assert len(self.present) + self.scheduler.given_up == self.blocks
+
+    # --- what happens ---
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 8.0, 21.0]))
+    def time_passes(self, seconds):
+        self.now += seconds
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data(), count=st.integers(1, 8))
+    def blocks_land(self, data, count):
+        span = self.pick(data)
+        if span.whole and len(self.flying) > 1:
+            return  # it is not admitted yet
+        for block in sorted(self.flying[span] - self.present)[:count]:
+            if self.window is not None and block >= self.head + self.window:
+                break  # a body from byte 0 is held back where the ring ends
+            self.bitmap.set(block)
+            self.present.add(block)
+            self.call("landed", block, block + 1)
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data(), received=st.integers(0, 1000))
+    def bytes_come(self, data, received):
+        self.call("progress", self.pick(data), received, self.now)
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data(), fault=st.sampled_from([None, RESET, BUSY, LATER, MOVED, BAD_RANGE]))
+    def transfer_ends(self, data, fault):
+        self.end(self.pick(data), fault)
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data())
+    def transfer_succeeds(self, data):
+        span = self.pick(data)
+        if not span.whole:
+            self.blocks_land_all(span)
+            self.end(span, None)
+
+    def blocks_land_all(self, span):
+        for block in sorted(self.flying[span] - self.present):
+            self.bitmap.set(block)
+            self.present.add(block)
+        self.call("landed", span.first_block, span.stop_block)
+
+    def end(self, span, fault):
+        del self.flying[span]
+        self.told.pop(span, None)
+        if fault is not None and fault.retry_after is not None:
+            self.gate = max(self.gate, self.now + fault.retry_after)
+        if fault is not None and fault.fatal:
+            self.cancelled = True
+        self.call("ended", span, fault, self.now)
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data(), keep=st.integers(0, 20))
+    def a_prefix_is_granted(self, data, keep):
+        span = self.pick(data)
+        if not span.whole and not self.flying[span] & self.present:
+            self.call("granted", span, span.first_block + keep, self.now)
+            self.flying[span] = set(blocks_of(span)) - self.present
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data(), dice=st.integers(0, 3))
+    def the_whole_is_granted(self, data, dice):
+        span = self.pick(data)
+        if dice or self.whole:
+            return
+        alone = self.call("granted_whole", span, self.now)
+        assert alone == (len(self.flying) == 1)
+        self.whole = True
+        assert span.whole
+        if alone:
+            self.flying[span] = set(range(self.blocks)) - self.present
+        else:
+            self.end(span, MOVED)
+
+    @precondition(lambda self: not self.finished and not self.whole)
+    @rule(data=st.data())
+    def a_transfer_is_adopted(self, data):
+        limit = self.blocks if self.window is None else min(self.blocks, self.head + self.window)
+        if self.log or limit <= self.head or self.head in self.present:
+            return  # a probe comes first
+        stop = data.draw(st.integers(self.head + 1, self.blocks))
+        span = self.call("adopt", self.head, stop, self.now)
+        assert span.stop_block <= min(stop, limit)
+        self.launch(span, set(blocks_of(span)))
+
+    @precondition(lambda self: self.window is not None)
+    @rule(data=st.data())
+    def the_reader_moves(self, data):
+        end = next((block for block in range(self.blocks) if block not in self.present), self.blocks)
+        self.head = data.draw(st.integers(self.head, end))
+        self.call("consumed", self.head)
+
+    @precondition(lambda self: self.blocks)
+    @rule(data=st.data())
+    def a_reader_waits(self, data):
+        self.call("wanted", data.draw(st.integers(0, self.blocks - 1)))
+
+    @rule(concurrency=st.integers(1, 6))
+    def the_limit_changes(self, concurrency):
+        self.concurrency = concurrency
+        self.call("set_concurrency", concurrency)
+
+    @rule(dice=st.integers(0, 15))
+    def it_is_cancelled(self, dice):
+        if not dice:
+            self.cancelled = True
+            self.call("cancel")
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data(), dice=st.integers(0, 15))
+    def a_fatal_fault(self, data, dice):
+        if not dice:
+            self.end(self.pick(data), GONE)
+
+    # --- what always holds ---
+
+    @invariant()
+    def every_block_is_in_one_place(self):
+        if not hasattr(self, "scheduler"):
+            return
+        scheduler = self.scheduler
+        assert scheduler.in_flight == len(self.flying)
+        assert 1 <= scheduler.allowed <= self.concurrency
+        if not self.whole:
+            flying = sum(len(mine - self.present) for mine in self.flying.values())
+            waiting = scheduler.remaining_blocks + scheduler.given_up
+            assert len(self.present) + flying + waiting == self.blocks
+
+    def teardown(self):
+        if not hasattr(self, "scheduler"):
+            return
+        self.replay()
+        self.finish_with_a_good_server()
+
+    def replay(self):
+        """The same inputs have the same outputs."""
+        other, bitmap = self.make()
+        twin = {}
+        for method, args, answer in self.log:
+            args = [twin.get(arg, arg) if not isinstance(arg, (int, float)) else arg for arg in args]
+            if method == "landed":
+                bitmap.set_run(*args)
+            again = getattr(other, method)(*args)
+            if isinstance(answer, Start):
+                answer, again = answer.span, again.span
+            elif isinstance(answer, Stop):
+                assert again == Stop(twin[answer.span], answer.why)
+                continue
+            if hasattr(answer, "first_block"):
+                twin[answer] = again
+            else:
+                assert again == answer
+
+    def finish_with_a_good_server(self):
+        """From any state, a server that serves and a reader that reads bring it to its end."""
+        for _ in range(2000):
+            if self.finished:
+                break
+            self.decide()
+            if self.told:
+                self.end(next(iter(self.told)), MOVED)
+            elif self.flying and not self.cancelled:
+                span = next(iter(self.flying))
+                if not span.whole or len(self.flying) == 1:
+                    self.blocks_land_all(span)
+                self.end(span, None)
+            elif not self.flying:
+                self.now = max(self.now + 31.0, self.gate)
+            if self.window is not None:
+                end = self.bitmap.find_clear()
+                self.head = self.blocks if end is None else end
+                self.call("consumed", self.head)
+        assert self.finished
+
+
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
