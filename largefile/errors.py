@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from largefile.core.ranges import ByteRange
+    from largefile.stats import DownloadStatus
 
 __all__ = [
     "CacheBusyError",
@@ -58,6 +59,8 @@ class LargeFileError(Exception):
     """
 
     resumable = False
+    #: How far the download was that this error ended, if one was under way.
+    status: DownloadStatus | None = None
 
 
 # --- the disk ------------------------------------------------------------------------------------

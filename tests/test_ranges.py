@@ -59,7 +59,7 @@ def test_a_range_survives_pickle_and_copy(pair):
 def test_a_range_equals_nothing_but_a_range():
     assert ByteRange(1, 2) != (1, 2)
     with pytest.raises(TypeError):
-        ByteRange(1, 2) < (1, 3)
+        sorted([ByteRange(1, 2), (1, 3)])
 
 
 def test_a_range_does_not_change():

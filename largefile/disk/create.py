@@ -114,8 +114,7 @@ def _create(
     with contextlib.closing(_make(data_path, undo, ops)) as data:
         ops.ftruncate(data.fd, header.content_size, data_path)
         with contextlib.closing(_make(index_path, undo, ops)) as index:
-            found = data.stat()
-            Index.create(index, header.next(inode=found.st_ino, clean=True, mtime=found.st_mtime_ns))
+            Index.create(index, header.next(inode=data.stat().st_ino))
             data.sync_name()
             index.sync_name()
             if reserve == "all" and header.content_size:
@@ -178,8 +177,7 @@ def _remove_old(data: str, index: str, ops: FileOps) -> Lock:
         if lock is None:
             raise CacheBusyError(index, header.owner)
         try:
-            with contextlib.closing(_Tables(file)) as old:
-                old.index.write_header(state=State.SUPERSEDED)
+            _supersede(file)
             _unlink(data, ops)
             _unlink(index, ops)
         except BaseException:
@@ -188,14 +186,13 @@ def _remove_old(data: str, index: str, ops: FileOps) -> Lock:
     return lock
 
 
-class _Tables:
-    """An index that is closed by `close`, with its file left open."""
-
-    def __init__(self, file: LocalFile) -> None:
-        self.index = Index.open(file, writable=True)
-
-    def close(self) -> None:
-        self.index.release()
+def _supersede(file: LocalFile) -> None:
+    """Tell followers that nothing more comes."""
+    index = Index.open(file, writable=True)
+    try:
+        index.write_header(state=State.SUPERSEDED)
+    finally:
+        index.release()
 
 
 def _unlink(path: str, ops: FileOps) -> None:

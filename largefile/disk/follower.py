@@ -36,6 +36,8 @@ class FollowerCache(CacheReads):
         self._delay = _SHORT
         self._boot = canonical_boot(data.ops.boot_id() if isinstance(data, LocalFile) else REAL.boot_id())
         self._inode = data.stat().st_ino if isinstance(data, LocalFile) else 0
+        self._generation = opened.index.header.generation
+        self._live = opened.live
 
     @property
     def state(self) -> State:
@@ -116,10 +118,9 @@ class FollowerCache(CacheReads):
         self._delay = min(2 * self._delay, _LONG)
 
     def _look(self, start: int, stop: int, *, run: bool) -> None:
-        """Believe new entries of the absent blocks among ``[start, stop)``; of a `run`, up to the first gap."""
-        header = self._index.header
-        if header.boot != self._boot or not self._boot or header.inode != self._inode:
-            return  # the writer has not made its recovery in this boot: its live entries prove nothing yet
+        """Believe new entries of the absent blocks in ``[start, stop)``; of a `run`, up to the first gap."""
+        if not self._trusts_live():
+            return
         block = self._ranges.bitmap.find_clear(start, stop)
         while block is not None:
             if self._index.live.is_sealed(block):
@@ -127,3 +128,11 @@ class FollowerCache(CacheReads):
             elif run:
                 return
             block = self._ranges.bitmap.find_clear(block + 1, stop) if block + 1 < stop else None
+
+    def _trusts_live(self) -> bool:
+        """Whether a live entry proves its block: its writer made a recovery in this boot, over this file."""
+        header = self._index.header
+        if header.generation != self._generation:
+            self._generation = header.generation
+            self._live = bool(self._boot) and header.boot == self._boot and header.inode == self._inode
+        return self._live

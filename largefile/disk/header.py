@@ -40,7 +40,7 @@ MAJOR, MINOR = 1, 0
 
 _MAGIC = b"lrgfile\n"
 _TOP = struct.Struct("<8sHH")  # magic, major, minor: the same in every version
-# generation, file id, content size, block size, state, clean, inode, mtime in ns, boot id, owner's pid and start
+# generation, file id, content size, block size, state, clean, inode, mtime in ns, boot id, owner's pid, start
 _FIXED = struct.Struct("<4xQ16sQQIIQq16sQQ")
 _SUM = struct.Struct("<Q")
 _SUM_AT = SLOT_SIZE - _SUM.size

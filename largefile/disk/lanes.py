@@ -245,7 +245,7 @@ class MapLane(BounceLane):
         at = sink.at
         if stop - at > WINDOW:
             stop = at + WINDOW
-            if WINDOW >= self._block_size:
+            if self._block_size <= WINDOW:
                 stop -= stop % self._block_size
         offset = at // _PAGE * _PAGE
         mapped = self._file_store.data.map(offset, stop - offset)

@@ -46,6 +46,8 @@ class Opened:
     reserved: bool = False
     #: Blocks that had to be read and hashed.
     hashed: int = 0
+    #: Whether the live entries were written in this boot, over this data file.
+    live: bool = True
 
 
 def open_cache_files(
@@ -98,11 +100,12 @@ def open_for_writing(
         index = Index.open(index_file, writable=True)
         size = index.header.content_size
         _check_size(data, size)
-        reserved = whole and _reserve(data, size, progress)
         ops = _ops_of(index_file)
+        facts = facts_of(data, ops)  # before the reservation, which changes the mtime
+        reserved = whole and _reserve(data, size, progress)
         pid = os.getpid()
         owner = {"pid": pid, "started": ops.process_start(pid), "host": ops.host()}
-        belief = recover(index, data, facts_of(data, ops), **owner)
+        belief = recover(index, data, facts, **owner)
         ranges = ByteRanges(size, index.header.block_size)
         ranges.set_blocks_from(belief.believed)
         index.drop_pages()
@@ -120,10 +123,12 @@ def open_for_reading(data: CacheFile, index_file: CacheFile) -> Opened:
     index = Index.open(index_file, writable=False)
     try:
         _check_size(data, index.header.content_size)
-        belief = believe(index, data, facts_of(data, _ops_of(index_file)), repair=False)
+        facts = facts_of(data, _ops_of(index_file))
+        alive = isinstance(index_file, LocalFile) and index_file.is_locked()
+        belief = believe(index, data, facts, repair=False, writer=bool(alive))
         ranges = ByteRanges(index.header.content_size, index.header.block_size)
         ranges.set_blocks_from(belief.believed)
-        return Opened(index, ranges, belief.pending, hashed=belief.hashed)
+        return Opened(index, ranges, belief.pending, hashed=belief.hashed, live=belief.live)
     except BaseException:
         index.release()
         raise

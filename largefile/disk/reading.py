@@ -90,11 +90,11 @@ class CacheReads:
         return (whole - short if last >= 0 and self._ranges.bitmap[last] else whole), blocks
 
     def next_outstanding(self, start_block: int) -> tuple[int, ByteRange] | None:
-        """The first absent block at or after `start_block`, after the number to go on from; None: no more."""
+        """The first absent block from `start_block` on, after the number to go on from; None: no more."""
         return self._ranges.next_clear(start_block)
 
     def next_cached(self, start_block: int) -> tuple[int, ByteRange] | None:
-        """The first present block at or after `start_block`, after the number to go on from; None: no more."""
+        """The first present block from `start_block` on, after the number to go on from; None: no more."""
         return self._ranges.next_set(start_block)
 
     def tail(self, timeout: float | None = None) -> ByteRange | None:

@@ -58,6 +58,8 @@ class Belief:
     pending: Bitmap
     #: Whether the durable table says anything about these bytes.
     durable: bool
+    #: Whether the live table does: it was written in this boot, over this file.
+    live: bool
     #: Blocks that were read and hashed to find out.
     hashed: int
 
@@ -73,29 +75,37 @@ def recover(index: Index, data: CacheFile, facts: Facts, **owner: object) -> Bel
     return belief
 
 
-def believe(index: Index, data: CacheFile, facts: Facts, *, repair: bool) -> Belief:
-    """Decide by the table above. With `repair` a live entry that only its durable twin makes good is mended.
+def believe(index: Index, data: CacheFile, facts: Facts, *, repair: bool, writer: bool = False) -> Belief:
+    """Decide by the table above.
 
-    Without it (a follower) entries that would have to be read are taken for absent, as their writer will
-    decide on them, unless the whole file is another one.
+    With `repair` a live entry that only its durable twin makes good is mended. Without it (a follower)
+    entries that would have to be read are taken for absent, as their writer will decide on them; and where
+    the file has changed while a `writer` is alive, all of them are: the writer is about to find out.
     """
-    header = index.header
-    believed, doubtful = Bitmap(header.num_blocks), Bitmap(header.num_blocks)
-    if header.state is State.SUPERSEDED:
-        return Belief(believed, Bitmap(header.num_blocks), durable=False, hashed=0)
+    blocks = index.header.num_blocks
+    believed, doubtful = Bitmap(blocks), Bitmap(blocks)
+    if index.header.state is State.SUPERSEDED:
+        return Belief(believed, doubtful, durable=False, live=False, hashed=0)
     index.live.scan_pair(index.durable, believed, doubtful)
     if not _same_file(index, facts):
-        for start, stop in believed.runs_set():
-            doubtful.set_run(start, stop)
-        believed = Bitmap(header.num_blocks)
-        hashed = _hash_all(index, data, doubtful, believed, repair)
-        return Belief(believed, believed.copy(), durable=False, hashed=hashed)
-    hashed = 0
-    if _same_boot(index, facts):
+        return _believe_only_hashes(index, data, believed, doubtful, repair, writer)
+    live, hashed = _same_boot(index, facts), 0
+    if live:
         index.live.scan(believed)
     elif repair:
         hashed = _hash_all(index, data, doubtful, believed, repair)
-    return Belief(believed, _both(doubtful, believed), durable=True, hashed=hashed)
+    return Belief(believed, _both(doubtful, believed), durable=True, live=live, hashed=hashed)
+
+
+def _believe_only_hashes(
+    index: Index, data: CacheFile, sealed: Bitmap, doubtful: Bitmap, repair: bool, writer: bool
+) -> Belief:
+    """Another file, or one that was edited: each entry that is not zero is held against the bytes."""
+    for start, stop in sealed.runs_set():
+        doubtful.set_run(start, stop)
+    believed = Bitmap(len(sealed))
+    hashed = 0 if writer else _hash_all(index, data, doubtful, believed, repair)
+    return Belief(believed, believed.copy(), durable=False, live=False, hashed=hashed)
 
 
 def hash_block(data: CacheFile, block: int, content_size: int, block_size: int) -> int:

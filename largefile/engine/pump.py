@@ -112,22 +112,25 @@ class Pump:
 
     def adopt(self, fetch: Fetch, verdict: Verdict, sink: BlockSink) -> None:
         """Take over an answered fetch, and its sink, that were made before there was a scheduler."""
-        first = self._first_gap(fetch.first or 0)
-        stop = self._last_block
-        if verdict.kind is not Kind.WHOLE and verdict.last is not None:
-            stop = verdict.last // self._store.block_size + 1
-        span = self._scheduler.adopt(first, max(stop, first + 1), self._clock())
+        size, first = self._store.block_size, fetch.first or 0
+        gap = self._store.byte_ranges.bitmap.find_clear(first // size)
+        if verdict.kind is Kind.WHOLE:
+            stop = self._last_block
+            gap = self._store.byte_ranges.bitmap.find_clear(0) if gap is None else gap
+        elif gap is None or gap * size != first or verdict.last is None:
+            self._transport.refuse(fetch)  # it does not begin where something is missing
+            return
+        else:
+            stop = min(verdict.last // size + 1, self._last_block)
+        if gap is None:
+            self._transport.refuse(fetch)
+            return
+        span = self._scheduler.adopt(gap, stop, self._clock())
         flight = Flight(span, self._take_seat(sink), fetch)
         self._flights[fetch] = flight
         if verdict.kind is not Kind.WHOLE:
             flight.seat.lane.aim(sink, span.first_block, span.stop_block)
         self._admit(flight, verdict)
-
-    def _first_gap(self, position: int) -> int:
-        """The first missing block from `position` on; of the whole content if there is none."""
-        present = self._store.byte_ranges.bitmap
-        block = present.find_clear(position // self._store.block_size)
-        return present.find_clear(0) or 0 if block is None else block
 
     def run(self) -> None:
         """Work until the scheduler says FINISHED; raises what ended the job early."""
@@ -181,11 +184,14 @@ class Pump:
         now = self._clock()
         due = self._next_tick if until is None else min(until, self._next_tick)
         for event in self._transport.poll(max(0.0, due - now)):
-            match event:
-                case Answered(fetch):
-                    self._answered(self._flights[fetch], event)
-                case Ended(fetch):
-                    self._ended(self._flights.pop(fetch), event)
+            flight = self._flights.get(event.fetch)
+            if flight is None:
+                continue  # an answer that was refused before this loop began
+            if isinstance(event, Answered):
+                self._answered(flight, event)
+            else:
+                del self._flights[event.fetch]
+                self._ended(flight, event)
         for flight in self._flights.values():
             self._note(flight)
         self._admit_held()

@@ -82,7 +82,13 @@ class Session:
 
     # --- the run ---------------------------------------------------------------------------------
 
-    def run(self, expected: Identity | None = None, digest_by: str | None = None) -> str | None:
+    def run(
+        self,
+        expected: Identity | None = None,
+        *,
+        digest_by: str | None = None,
+        probe: Probe | None = None,
+    ) -> str | None:
         """Fetch what is missing; the digest by `digest_by`, if one was asked for.
 
         Parameters
@@ -91,6 +97,8 @@ class Session:
             Whose bytes the store holds already.
         digest_by
             A hashlib name; the content is hashed while it comes.
+        probe
+            The first answer, where it was needed to make the store.
 
         Raises
         ------
@@ -102,7 +110,7 @@ class Session:
         try:
             with self._digesting(digest_by):
                 if not self._store.byte_ranges.complete:
-                    self._fetch(expected)
+                    self._fetch(expected, probe)
                 if self._digester is not None:
                     self.phase = "verifying"
                     return self._digester.result()
@@ -113,8 +121,8 @@ class Session:
         finally:
             self.phase = "done" if self._store.byte_ranges.complete else "stopped"
 
-    def _fetch(self, expected: Identity | None) -> None:
-        probe = self._open(expected)
+    def _fetch(self, expected: Identity | None, probe: Probe | None) -> None:
+        probe = self._open(expected, probe)
         self.phase = "downloading"
         options, store = self._options, self._store
         transport = self._source.transport()
@@ -139,11 +147,12 @@ class Session:
         self._control.check()
         self._check_complete(scheduler)
 
-    def _open(self, expected: Identity | None) -> Probe:
+    def _open(self, expected: Identity | None, probe: Probe | None) -> Probe:
         """The first answer, which must speak of the content that this store is for."""
-        gap = next(self._store.byte_ranges.runs_clear())
-        last = min(gap.last, gap.first + MIB - 1)
-        probe = self._source.probe(gap.first, last, self._control.cancelled)
+        if probe is None:
+            gap = next(self._store.byte_ranges.runs_clear())
+            last = min(gap.last, gap.first + MIB - 1)
+            probe = self._source.probe(gap.first, last, self._control.cancelled)
         self._control.check()
         self.identity = probe.identity
         if probe.identity.size is None:

@@ -1,4 +1,4 @@
-"""What the pump needs of a store, and the simplest store: a caller's own buffer."""
+"""What the pump needs of a store, and the store over somebody else's cache."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Protocol
 from typing_extensions import Buffer
 
 from largefile.core.byteranges import ByteRanges
+from largefile.core.ranges import ByteRange
 from largefile.core.sink import BlockSink
-from largefile.disk.lanes import BufferLane
+from largefile.disk.blocklane import BlockLane
+from largefile.disk.cache import DownloadCache
 
-__all__ = ["BufferStore", "Seat", "Store", "StoreLane"]
+__all__ = ["ForeignStore", "Seat", "Store", "StoreLane"]
 
 
 class StoreLane(Protocol):
@@ -55,28 +57,28 @@ class Seat:
         self.lane.release()
 
 
-class BufferStore:
-    """A cache without a file: blocks go to their places in any writable buffer.
+class ForeignStore:
+    """Somebody else's DownloadCache as a store: whole blocks by its `write_at`, from a buffer a connection."""
 
-    Examples
-    --------
-    >>> store = BufferStore(bytearray(10), block_size=4)
-    >>> store.byte_ranges.num_blocks
-    3
-    """
-
-    def __init__(self, buffer: Buffer, block_size: int) -> None:
-        view = memoryview(buffer)
-        if view.readonly:
-            raise TypeError("the buffer is read-only, a writable one is needed")
-        self.buffer = view.cast("B") if view.nbytes else view
-        self.content_size = view.nbytes
-        self.block_size = block_size
-        self.byte_ranges = ByteRanges(self.content_size, block_size)
+    def __init__(self, cache: DownloadCache) -> None:
+        self._cache = cache
+        self.content_size, self.block_size = cache.content_length_and_block_size()
+        self.byte_ranges = ByteRanges(self.content_size, self.block_size)
+        start: int | None = 0
+        while start is not None and (found := cache.next_cached(start)) is not None:
+            start = found[0] if found[0] > start else None
+            self.byte_ranges.set(found[1].first)
 
     def lane(self) -> StoreLane:
-        return BufferLane(self, self.buffer)
+        return BlockLane(self)
 
-    def seal(self, block: int, content: int) -> None:
-        """The block's bytes are in place."""
-        self.byte_ranges.set_block(block)
+    def next_outstanding(self, start_block: int) -> tuple[int, ByteRange] | None:
+        return self.byte_ranges.next_clear(start_block)
+
+    def content_length_and_block_size(self) -> tuple[int, int]:
+        return self.content_size, self.block_size
+
+    def write_at(self, data: Buffer, off: int) -> int:
+        written = self._cache.write_at(data, off)
+        self.byte_ranges.set(off)
+        return written

@@ -249,7 +249,7 @@ class Scheduler:
         flight = self._flights[span]
         flight.heard = now
         stop = max(stop_block, span.first_block + 1)
-        if span.whole or stop >= span.stop_block:
+        if self._plan.whole or stop >= span.stop_block:
             return False
         self._plan.park(Run(stop, span.stop_block, span.attempt, span.passes), now)
         flight.owed = stop - span.first_block

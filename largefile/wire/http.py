@@ -31,10 +31,11 @@ from largefile.rules.identity import Identity
 from largefile.rules.ranged_http import judge
 from largefile.rules.redirects import check_url, display_url, follow, headers_for
 from largefile.rules.retry import Backoff, RetryResponse
+from largefile.rules.sizing import auto_block_size
 from largefile.rules.verdict import Kind, Verdict
 from largefile.wire.ca import choose_ca_file
 from largefile.wire.curl import CurlSettings, CurlTransport
-from largefile.wire.readers import MIB, Probe, default_block_size
+from largefile.wire.readers import MIB, Probe
 
 __all__ = ["HTTPReader"]
 
@@ -145,8 +146,8 @@ class HTTPReader:
     def identity(self) -> Identity:
         """Who the server says that the content is; makes the first request if need be."""
         if self._identity is None:
-            self.probe(0, MIB - 1, lambda: False)
-        assert self._identity is not None
+            self._probe = self.probe(0, MIB - 1, lambda: False)
+            return self._probe.identity
         return self._identity
 
     def content_length_and_block_size(self) -> tuple[int, int]:
@@ -160,7 +161,13 @@ class HTTPReader:
         size = self.identity.size
         if size is None:
             raise UnsizedSourceError(f"{self.name} does not say how large it is")
-        return size, self._options["block_size"] or default_block_size(size)
+        return size, self._options["block_size"] or auto_block_size(size)
+
+    @property
+    def block_size(self) -> int | None:
+        """The preferred block size in bytes, if one was given."""
+        size: int | None = self._options["block_size"]
+        return size
 
     def digest(self) -> str | None:
         return None
@@ -194,15 +201,18 @@ class HTTPReader:
     # --- the Source ------------------------------------------------------------------------------
 
     def probe(self, first: int | None, last: int | None, cancelled: Callable[[], bool]) -> Probe:
-        """Ask for the bytes `first` to `last` and hold the answer; the same `Probe` until it is taken.
+        """Ask for the bytes `first` to `last` and hold the answer, for the caller to admit or refuse.
+
+        The answer to an earlier question about size or identity is handed over instead, if there is one.
 
         Raises
         ------
         TransferError
             What prevents it, after `tries` tries.
         """
-        if self._probe is not None:
-            return self._probe
+        if (held := self._probe) is not None:
+            self._probe = None
+            return held
         backoff = Backoff(0.5, self._options["tries"] - 1, jitter=0.2)
         while True:
             fetch, sink = self.request(first, last), BlockSink()
@@ -219,10 +229,11 @@ class HTTPReader:
                 continue
             self._pause(verdict, backoff, cancelled)
 
-    def take_probe(self) -> Probe | None:
-        """Hand the held answer over, once."""
-        probe, self._probe = self._probe, None
-        return probe
+    def forget(self) -> None:
+        """Pin nothing any more: the next probe finds out anew what is there. Transfers are dropped."""
+        self.close()
+        self._probe = self._identity = self._content_type = None
+        self._resolved, self._hops = self.url, 0
 
     def transport(self) -> CurlTransport:
         if self._transport is None:
@@ -259,7 +270,7 @@ class HTTPReader:
         return Fault(error, retryable=retryable, pushback=pushback, fatal=not retryable)
 
     def close(self) -> None:
-        """Drop the held answer and every connection."""
+        """Drop every connection; the next request makes new ones."""
         self._probe = None
         if self._transport is not None:
             self._transport.close()
@@ -303,8 +314,7 @@ class HTTPReader:
         self._identity = found
         self._content_type = verdict.content_type
         held = verdict.kind is not Kind.EMPTY
-        self._probe = Probe(found, fetch, verdict, sink) if held else Probe(found)
-        return self._probe
+        return Probe(found, fetch, verdict, sink) if held else Probe(found)
 
     def _pause(self, verdict: Verdict, backoff: Backoff, cancelled: Callable[[], bool]) -> None:
         """Wait before the next try of the first request; raises when there is none."""

@@ -18,28 +18,13 @@ from largefile.core.sink import BlockSink
 from largefile.events import Ended, Fetch, Response
 from largefile.rules.actions import Fault
 from largefile.rules.identity import Identity
+from largefile.rules.sizing import auto_block_size
 from largefile.rules.verdict import Verdict
 from largefile.wire.transport import Transport
 
-__all__ = ["FileReader", "Probe", "Reader", "Source", "default_block_size"]
+__all__ = ["FileReader", "Probe", "Reader", "Source"]
 
 MIB = 1 << 20
-#: Block sizes are doubled until a file has at most so many blocks.
-MAX_BLOCKS = 1 << 20
-
-
-def default_block_size(content_size: int) -> int:
-    """1 MiB, doubled until the content has at most 1,048,576 blocks.
-
-    Examples
-    --------
-    >>> default_block_size(10 << 40) // MIB
-    16
-    """
-    size = MIB
-    while content_size > size * MAX_BLOCKS:
-        size *= 2
-    return size
 
 
 @runtime_checkable
@@ -112,7 +97,7 @@ class FileReader:
     path
         The file.
     block_size
-        Preferred block size in bytes; by default `default_block_size` of its size.
+        Preferred block size in bytes; by default `auto_block_size` of its size.
 
     Raises
     ------
@@ -125,7 +110,7 @@ class FileReader:
         if block_size is not None and block_size < 1:
             raise ValueError(f"block size {block_size} must be at least 1 byte")
         size = self.path.stat().st_size
-        self._sizes = size, block_size or default_block_size(size)
+        self._sizes = size, block_size or auto_block_size(size)
 
     @property
     def name(self) -> str:

@@ -1,0 +1,429 @@
+"""Download into a cache, or straight to a file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from typing_extensions import Buffer
+
+from largefile.disk.buffers import BufferStore
+from largefile.disk.cache import DownloadCache, LocalDownloadCache
+from largefile.engine.committer import Committer
+from largefile.engine.delivery import Delivery, DeliveryOptions, describe
+from largefile.engine.job import Control, Job
+from largefile.engine.reporter import Reporter
+from largefile.engine.session import AUTO_CONCURRENCY, Session, SessionOptions
+from largefile.engine.store import ForeignStore, Store
+from largefile.errors import DigestMismatchError, LargeFileError
+from largefile.progress import ProgressLike, as_callback
+from largefile.rules.identity import Identity, parse_digest
+from largefile.rules.rate import RateController
+from largefile.rules.sizing import auto_block_size
+from largefile.stats import DownloadStats, DownloadStatus
+from largefile.wire.http import HTTPReader
+from largefile.wire.readers import Reader, Source
+from largefile.wire.threads import ReaderSource
+
+__all__ = ["CachingDownloader", "download", "start_download"]
+
+MAX_CONCURRENCY = 256
+BLOCK_SIZES = (4 << 10, 1 << 30)
+
+
+class CachingDownloader:
+    """Fetch what a cache lacks from a `Reader`, by many ranged requests at once.
+
+    Parameters
+    ----------
+    reader : Reader
+        `HTTPReader`, `FileReader`, or anybody's.
+    cache : DownloadCache
+        `LocalDownloadCache`, or anybody's. Its size must be the reader's.
+    concurrency : int or "auto"
+        Transfers at once, 1 to 256.
+    digest : str, optional
+        ``"sha256:HEX"``; the finished content is compared with it.
+    logger : logging.Logger, optional
+        Gets a warning for each pass that did not complete; by default ``logging.getLogger("largefile")``.
+    progress : bool, callable or tqdm-like, optional
+        See `largefile.download`.
+    rate : RateController, optional
+        Limits, changeable meanwhile.
+    wait_for_completion : bool
+        Try blocks again that were given up, after a pause, for at most `max_iterations` passes without
+        a byte. Permanent failures end it at once.
+    timeout : float
+        Seconds without a byte after which a transfer is made again.
+    tries : int
+        Failures in a row before a block is given up.
+    deadline : float, optional
+        Seconds for the whole run.
+    durable : bool
+        Whether what landed is synced to disk every second.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an argument that can not be used.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from largefile import FileReader, LocalDownloadCache, create_cache_files
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     source = os.path.join(folder, "source")
+    ...     with open(source, "wb") as file:
+    ...         _ = file.write(b"0123456789")
+    ...     data, index = os.path.join(folder, "data"), os.path.join(folder, "index")
+    ...     create_cache_files(data, index, content_size=10, block_size=4)
+    ...     with LocalDownloadCache.open(data, index) as cache:
+    ...         status = CachingDownloader(FileReader(source), cache).run()
+    ...         status.complete, status.downloaded_bytes, cache.read_at(3, 5)
+    (True, 10, b'567')
+
+    Notes
+    -----
+    Go: ``largefile.CachingDownloader``.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        cache: DownloadCache,
+        *,
+        concurrency: int | Literal["auto"] = "auto",
+        digest: str | None = None,
+        logger: logging.Logger | None = None,
+        progress: ProgressLike = None,
+        rate: RateController | None = None,
+        wait_for_completion: bool = False,
+        max_iterations: int = 10,
+        timeout: float = 20.0,
+        tries: int = 5,
+        deadline: float | None = None,
+        durable: bool = True,
+    ) -> None:
+        if cache is None:
+            raise TypeError("cache is not set")
+        self._reader = reader
+        self._source: Source = reader if isinstance(reader, HTTPReader) else ReaderSource(reader)
+        self._cache = cache
+        self._options = session_options(concurrency, rate, timeout, tries, wait_for_completion, max_iterations)
+        self._digest = parse_digest(digest) if digest is not None else None
+        self._log = logger or logging.getLogger("largefile")
+        self._progress = as_callback(progress)
+        self._deadline = check_seconds("deadline", deadline)
+        self._durable = durable
+        self._control = Control()
+        self._session: Session | None = None
+        size, _ = reader.content_length_and_block_size()
+        cached_size, self._block_size = cache.content_length_and_block_size()
+        if size != cached_size:
+            raise ValueError(f"cache size {cached_size} does not match file size {size}")
+
+    def run(self) -> DownloadStatus:
+        """Fetch, and wait for the end.
+
+        Raises
+        ------
+        LargeFileError
+            What kept it from being complete, with the `DownloadStatus` reached as its `status`. Run again
+            to go on.
+        """
+        return self.start().result()
+
+    def start(self) -> Job[DownloadStatus]:
+        """Fetch in the background: a handle with ``result()``, ``cancel()`` and ``stats()``."""
+        self._control = control = Control()
+        control.set_deadline(self._deadline)
+        return Job(lambda: self._run(control), control, self.stats)
+
+    def cancel(self) -> None:
+        """Stop within a second, from any thread; what is in place stays."""
+        self._control.cancel()
+
+    def stats(self) -> DownloadStats:
+        """How far it is."""
+        return self._session.stats() if self._session is not None else DownloadStats(phase="probing")
+
+    def _run(self, control: Control) -> DownloadStatus:
+        store: Store = self._cache if isinstance(self._cache, LocalDownloadCache) else ForeignStore(self._cache)
+        expected = self._cache.identity if isinstance(self._cache, LocalDownloadCache) else None
+        self._session = session = Session(self._source, store, control, self._options)
+        found: str | None = None
+        try:
+            with reporting(self.stats, self._progress), self._committing():
+                found = session.run(expected, digest_by=self._digest[0] if self._digest else None)
+            if self._digest is not None and found != ":".join(self._digest):
+                raise DigestMismatchError(self._reader.name, str(found), ":".join(self._digest))
+        except LargeFileError as error:
+            self._log.warning("download not complete: %s", error)
+            error.status = self._status(session, error, found)
+            raise
+        finally:
+            if not isinstance(self._reader, HTTPReader):
+                self._source.close()
+        return self._status(session, None, found)
+
+    @contextlib.contextmanager
+    def _committing(self) -> Iterator[None]:
+        if isinstance(self._cache, LocalDownloadCache):
+            with Committer(self._cache, durable=self._durable):
+                yield
+        else:
+            yield
+
+    def _status(self, session: Session, error: LargeFileError | None, digest: str | None) -> DownloadStatus:
+        stats, identity = session.stats(), session.identity
+        return DownloadStatus(
+            **{name: getattr(stats, name) for name in DownloadStats.__slots__},
+            complete=error is None,
+            resumable=error is not None and error.resumable,
+            duration=stats.elapsed,
+            path=getattr(self._cache, "path", None),
+            identity=describe(identity) if identity is not None else {},
+            verified_by="digest" if error is None and digest else identity.verified_by if identity else None,
+            digest=digest,
+            block_size=self._block_size,
+        )
+
+
+def download(
+    url: str,
+    dest: str | os.PathLike[str] | None = None,
+    *,
+    into: Buffer | None = None,
+    **options: Any,
+) -> DownloadStatus:
+    """Fetch a very large file: in parallel, resumable after any crash, verified, published in one step.
+
+    The bytes go to ``DEST.part``, with an index beside it, and `dest` appears only when it is complete.
+    Called again after an interruption, whatever it was, it goes on from what is there.
+
+    Parameters
+    ----------
+    url : str
+        http or https, without credentials in it.
+    dest : path-like
+        The file to make. Its folder must exist.
+    into : writable buffer, optional
+        Fill this instead of a file; it must be as long as the content, or longer.
+    digest : str, optional
+        ``"sha256:HEX"`` (any fixed-size algorithm of hashlib; ``"sha-256=HEX"`` too): end-to-end proof.
+    concurrency : int or "auto"
+        Transfers at once, 1 to 256.
+    block_size : int or "auto"
+        Bytes of bookkeeping, 4 KiB to 1 GiB. A partial file keeps the one it began with.
+    headers, auth
+        See `HTTPReader`. Sent to the origin of `url` only.
+    rate : RateController or int, optional
+        Limits; an int is bytes a second.
+    progress : bool, callable or tqdm-like, optional
+        True: a bar on stderr. A callable gets a `DownloadStats` at most ten times a second, never going
+        back, and once at the end; what it raises is logged. Something with ``update(n)`` gets added bytes.
+    timeout : float
+        Seconds without a byte on a transfer before it is made again.
+    connect_timeout : float
+        Seconds for a connection.
+    deadline : float, optional
+        Seconds for the whole job.
+    tries : int
+        Failures in a row before it is given up.
+    on_change : {"restart", "fail"}
+        What to do when the source has another version than the partial file: begin anew, once, or raise.
+    resume : bool
+        False: throw a partial file away.
+    overwrite : bool
+        Replace `dest` if it is there.
+    durable : bool
+        Sync what landed every second, so that a power loss costs no more than that.
+    ca_file, proxy
+        See `HTTPReader`.
+
+    Returns
+    -------
+    DownloadStatus
+        Also path-like. `verified_by` says what vouches for the bytes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument can not be used. Nothing was made and nothing lost.
+    LargeFileError
+        `TransferError` for the server and the network, `CacheError` for the disk; `resumable` says whether
+        the same call goes on from here, `status` how far it came.
+
+    Examples
+    --------
+    >>> import largefile
+    >>> status = largefile.download(                          # doctest: +SKIP
+    ...     "https://example.org/model.bin", "model.bin", digest="sha256:…", progress=True)
+    """
+    return start_download(url, dest, into=into, **options).result()
+
+
+def start_download(
+    url: str,
+    dest: str | os.PathLike[str] | None = None,
+    *,
+    into: Buffer | None = None,
+    digest: str | None = None,
+    concurrency: int | Literal["auto"] = "auto",
+    block_size: int | Literal["auto"] = "auto",
+    headers: Mapping[str, str] | None = None,
+    auth: tuple[str, str] | str | None = None,
+    rate: RateController | int | None = None,
+    progress: ProgressLike = None,
+    timeout: float = 20.0,
+    connect_timeout: float = 10.0,
+    deadline: float | None = None,
+    tries: int = 5,
+    on_change: Literal["restart", "fail"] = "restart",
+    resume: bool = True,
+    overwrite: bool = False,
+    durable: bool = True,
+    ca_file: str | os.PathLike[str] | None = None,
+    proxy: str | None = None,
+) -> Job[DownloadStatus]:
+    """`download` in the background: a handle with ``result()``, ``cancel()`` and ``stats()``."""
+    if (dest is None) == (into is None):
+        raise TypeError("give a destination or a buffer to fill, one of the two")
+    if on_change not in ("restart", "fail"):
+        raise ValueError(f"on_change is {on_change!r}, needed is 'restart' or 'fail'")
+    blocks = check_block_size(block_size)
+    if digest is not None:
+        parse_digest(digest)
+    limits = RateController(bytes_per_second=rate) if isinstance(rate, int) else rate
+    session = session_options(concurrency, limits, timeout, tries, wait_for_completion=True, max_iterations=2)
+    callback, control = as_callback(progress), Control()
+    source = HTTPReader(
+        url,
+        headers=headers,
+        auth=auth,
+        ca_file=ca_file,
+        proxy=proxy,
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        tries=tries,
+        block_size=blocks,
+    )
+    check_seconds("deadline", deadline)
+    if into is not None:
+        work, stats = into_buffer(source, into, control, session, digest)
+    else:
+        assert dest is not None
+        delivery = Delivery(
+            source,
+            dest,
+            control,
+            DeliveryOptions(digest, blocks, on_change, resume, overwrite, durable),
+            session,
+        )
+        work, stats = delivery.run, delivery.stats
+    control.set_deadline(deadline)
+
+    def reported() -> DownloadStatus:
+        with reporting(stats, callback):
+            return work()
+
+    return Job(reported, control, stats)
+
+
+def into_buffer(
+    source: HTTPReader, target: Buffer, control: Control, options: SessionOptions, digest: str | None
+) -> tuple[Callable[[], DownloadStatus], Callable[[], DownloadStats]]:
+    """The work of filling a buffer, and its statistics."""
+    made: list[Session] = []
+
+    def stats() -> DownloadStats:
+        return made[0].stats() if made else DownloadStats(phase="probing")
+
+    def work() -> DownloadStatus:
+        with source:
+            probe = source.probe(0, (1 << 20) - 1, control.cancelled)
+            size = probe.identity.size or 0
+            store = BufferStore(target, size, source.block_size or auto_block_size(size))
+            session = Session(source, store, control, options)
+            made.append(session)
+            wanted = parse_digest(digest) if digest is not None else None
+            found = session.run(digest_by=wanted[0] if wanted else None, probe=probe)
+            if wanted is not None and found != ":".join(wanted):
+                raise DigestMismatchError(source.name, str(found), ":".join(wanted))
+            return buffer_status(session, probe.identity, store.block_size, found)
+
+    return work, stats
+
+
+def buffer_status(session: Session, identity: Identity, block_size: int, digest: str | None) -> DownloadStatus:
+    """How the filling of a buffer ended."""
+    stats = replace(session.stats(), phase="done")
+    return DownloadStatus(
+        **{name: getattr(stats, name) for name in DownloadStats.__slots__},
+        complete=True,
+        duration=stats.elapsed,
+        identity=describe(identity),
+        verified_by="digest" if digest else identity.verified_by,
+        digest=digest,
+        block_size=block_size,
+    )
+
+
+@contextlib.contextmanager
+def reporting(
+    stats: Callable[[], DownloadStats], callback: Callable[[DownloadStats], object] | None
+) -> Iterator[None]:
+    """Report progress meanwhile, if anybody listens."""
+    if callback is None:
+        yield
+        return
+    reporter = Reporter(stats, callback)
+    try:
+        yield
+    finally:
+        reporter.close()
+        close = getattr(callback, "close", None)
+        if callable(close):
+            close()
+
+
+def session_options(
+    concurrency: int | Literal["auto"],
+    rate: RateController | None,
+    timeout: float,
+    tries: int,
+    wait_for_completion: bool,
+    max_iterations: int,
+) -> SessionOptions:
+    """The options of a run, each checked."""
+    if concurrency == "auto":
+        concurrency = AUTO_CONCURRENCY
+    if not isinstance(concurrency, int) or not 1 <= concurrency <= MAX_CONCURRENCY:
+        raise ValueError(f"concurrency is {concurrency!r}, needed is 'auto' or 1 to {MAX_CONCURRENCY}")
+    if tries < 1:
+        raise ValueError(f"tries is {tries}, needed is at least 1")
+    check_seconds("timeout", timeout)
+    return SessionOptions(concurrency, rate, timeout, tries, wait_for_completion, max_iterations)
+
+
+def check_seconds(name: str, seconds: float | None) -> float | None:
+    """A number of seconds above 0, or None; else ValueError."""
+    if seconds is not None and not 0 < seconds < 1e9:
+        raise ValueError(f"{name} is {seconds}, needed is a number of seconds above 0")
+    return seconds
+
+
+def check_block_size(block_size: int | Literal["auto"]) -> int | None:
+    """A block size in bytes, or None for ``"auto"``; else ValueError."""
+    if block_size == "auto":
+        return None
+    low, high = BLOCK_SIZES
+    if not isinstance(block_size, int) or not low <= block_size <= high:
+        raise ValueError(f"block_size is {block_size!r}, needed is 'auto' or {low} to {high} bytes")
+    return block_size
+
+

@@ -1,0 +1,67 @@
+"""A cache without a file: the caller's own buffer, filled in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from largefile.core.byteranges import ByteRanges
+from largefile.disk.lanes import BufferLane
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["BufferStore"]
+
+
+class BufferStore:
+    """Puts each block at its place in `buffer`.
+
+    Parameters
+    ----------
+    buffer : writable buffer
+        At least as long as the content; bytes after it are not touched.
+    content_size, block_size : int
+        Bytes.
+
+    Raises
+    ------
+    ValueError
+        If the buffer is too short, or read-only.
+
+    Examples
+    --------
+    >>> from largefile.core.sink import BlockSink
+    >>> target = bytearray(8)
+    >>> store, sink = BufferStore(target, 6, block_size=4), BlockSink()
+    >>> lane = store.lane()
+    >>> lane.aim(sink, 0, 2)
+    >>> sink(b"abcdef"), store.byte_ranges.complete
+    (6, True)
+    >>> lane.release()
+    >>> target
+    bytearray(b'abcdef\\x00\\x00')
+    """
+
+    def __init__(self, buffer: Buffer, content_size: int, block_size: int) -> None:
+        with memoryview(buffer) as view:
+            if view.readonly:
+                raise ValueError("the buffer is read-only")
+            if view.nbytes < content_size:
+                raise ValueError(f"the buffer has {view.nbytes} bytes, and the content {content_size}")
+        self.content_size = content_size
+        self.block_size = block_size
+        self.byte_ranges = ByteRanges(content_size, block_size)
+        self._buffer = buffer
+
+    @property
+    def complete(self) -> bool:
+        """Whether every block is in place."""
+        return self.byte_ranges.complete
+
+    def lane(self) -> BufferLane:
+        """Where one connection's bytes go."""
+        return BufferLane(self, self._buffer)
+
+    def seal(self, block: int, content: int) -> None:
+        """`block` is in place. Its hash has nowhere to go."""
+        self.byte_ranges.set_block(block)

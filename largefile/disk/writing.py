@@ -1,0 +1,178 @@
+"""The writing side of a cache: what connections and callers put in, and what is made of it.
+
+Order for each block: its bytes are in place, they are hashed, the live entry is stored, the bit is set,
+waiters are told. A bit is never set before its bytes are in place, and within one open it never goes
+back, but for `CacheWrites.invalidate`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from largefile.core.ranges import ByteRange
+from largefile.disk.commit import GroupCommit
+from largefile.disk.files import CacheFile, LocalFile
+from largefile.disk.header import State
+from largefile.disk.lanes import BounceLane, MapLane
+from largefile.disk.opening import Opened
+from largefile.disk.reading import CacheReads
+from largefile.errors import CacheError, InvalidBlockSizeError, InvalidOffsetError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["CacheWrites"]
+
+
+class CacheWrites(CacheReads):
+    """Reads and writes, over parts that were opened for writing."""
+
+    def __init__(self, data: CacheFile, opened: Opened, *, by_span: bool) -> None:
+        super().__init__(data, opened.index, opened.ranges)
+        self._by_span = by_span
+        self._group = GroupCommit(data, opened.index, opened.pending, self._wake)
+        self._claims: set[int] = set()
+        self._claims_lock = threading.Lock()
+        self._closed = False
+
+    # --- what the engine uses -------------------------------------------------------------------
+
+    @property
+    def data(self) -> CacheFile:
+        """The data file."""
+        return self._data
+
+    @property
+    def commit_due(self) -> threading.Event:
+        """Set when so much has landed that a commit should not wait, and when the cache is poisoned."""
+        return self._group.due
+
+    @property
+    def poisoned(self) -> str | None:
+        """Why the cache cannot be written any more, if it cannot."""
+        return self._group.poisoned
+
+    def lane(self) -> BounceLane:
+        """Where one connection's bytes go: the file's map, or a buffer where a map is not safe."""
+        mappable = not isinstance(self._data, LocalFile) or self._data.mappable
+        return MapLane(self) if mappable else BounceLane(self)
+
+    def prepare(self, first: int, stop: int) -> None:
+        """Make room on the disk for bytes `first` to `stop` - 1, where that was put off."""
+        self._check()
+        if self._by_span and first < stop:
+            self._data.allocate(first, stop - first)
+
+    def seal(self, block: int, content: int) -> None:
+        """The bytes of `block` are in place and hash to `content` (xxh3_64): it is present from now on."""
+        if self._group.poisoned is not None:
+            self._group.check()
+        self._index.seal(block, content)
+        self._group.add(block)
+        self._ranges.set_block(block)
+
+    def commit(self) -> int:
+        """Sync what has landed, and make its entries durable; how many blocks that was."""
+        self._check()
+        return self._group.commit()
+
+    def sync_data(self) -> None:
+        """Sync the data once: an error that a dead writer left behind is seen now, and poisons."""
+        self._check()
+        self._group.sync_data()
+
+    def poison(self, reason: str) -> None:
+        """Believe nothing that no sync vouches for; every call and every waiter gets CachePoisonedError."""
+        self._group.poison(reason)
+
+    def mark(self, state: State, digest: str | None = None) -> None:
+        """Write a new state, and a digest that was learnt, into the header."""
+        self._check()
+        changes: dict[str, Any] = {} if digest is None else {"digest": digest}
+        self._index.write_header(state=state, **changes)
+
+    # --- the public side of writing -------------------------------------------------------------
+
+    def write_at(self, data: Buffer, off: int) -> int:
+        """Write one whole block, which begins at byte `off`; its size.
+
+        A block that is present already may be written again with the same bytes only.
+
+        Raises
+        ------
+        InvalidOffsetError
+            If no block begins at `off`, or other bytes are there already.
+        InvalidBlockSizeError
+            If `data` is not exactly as long as that block.
+
+        Notes
+        -----
+        Go: ``LocalDownloadCache.WriteAt``.
+        """
+        self._check()
+        with memoryview(data).cast("B") as view:
+            block = self._check_write(len(view), off)
+            content = xxhash.xxh3_64_intdigest(view)
+            with self._claim(block, off):
+                if self._ranges.bitmap[block]:
+                    if not self._index.live.check(block, content):
+                        raise InvalidOffsetError(
+                            off, "of a block that is not cached with other bytes already"
+                        )
+                else:
+                    self._data.write_at(view, off)
+                    self.seal(block, content)
+            return len(view)
+
+    def invalidate(self, range: ByteRange) -> None:
+        """Make every block that `range` touches absent again, for repair. CacheError while a reader waits
+        in `tail` for any of it."""
+        self._check()
+        if range.stop > self.content_size:
+            raise InvalidOffsetError(range.last, f"below {self.content_size}")
+        first, stop = range.first // self.block_size, range.last // self.block_size + 1
+        with self._grown:
+            if any(told < range.last for told in self._waiting):
+                raise CacheError(f"a reader waits for bytes of {range}")
+            for block in _count(first, stop):
+                self._ranges.clear(block * self.block_size)
+                self._index.forget(block)
+            self._told = min(self._told, first * self.block_size - 1)
+        self._index.sync()
+
+    # --- helpers --------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ValueError(f"{self.path} is closed")
+        self._group.check()
+
+    def _check_write(self, size: int, off: int) -> int:
+        last = (self.num_blocks - 1) * self.block_size
+        if not 0 <= off <= last or off % self.block_size:
+            raise InvalidOffsetError(off, f"a multiple of {self.block_size} from 0 to {last}")
+        needed = min(self.block_size, self.content_size - off)
+        if size != needed:
+            raise InvalidBlockSizeError(size, needed)
+        return off // self.block_size
+
+    @contextlib.contextmanager
+    def _claim(self, block: int, off: int) -> Iterator[None]:
+        """A place has one writer at a time: the bytes of two and the hash of one would not match."""
+        with self._claims_lock:
+            if block in self._claims:
+                raise InvalidOffsetError(off, "of a block that nobody else is writing")
+            self._claims.add(block)
+        try:
+            yield
+        finally:
+            with self._claims_lock:
+                self._claims.discard(block)
+
+
+_count = range  # `range` is also the name of a parameter

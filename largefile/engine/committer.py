@@ -1,0 +1,101 @@
+"""The thread that makes what has landed durable: every second, every 256 MiB, and at the end.
+
+The four steps of a commit are the cache's (`largefile.disk.commit`); here is only when. Nothing waits for
+this thread but its `close`: connections go on landing blocks while it syncs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Protocol, Self
+
+from largefile.errors import CacheError
+
+__all__ = ["Committer"]
+
+_log = logging.getLogger("largefile")
+
+
+class Committable(Protocol):
+    """What the committer needs of a cache."""
+
+    @property
+    def commit_due(self) -> threading.Event: ...
+    def sync_data(self) -> None: ...
+    def commit(self) -> int: ...
+
+
+class Committer:
+    """Commits `cache` from a thread of its own, from `start` to `close`.
+
+    Parameters
+    ----------
+    cache : LocalDownloadCache
+    durable : bool
+        Without it nothing is done: the publication, or the next committer, syncs.
+    interval : float
+        Seconds between two commits.
+
+    Examples
+    --------
+    >>> class Cache:
+    ...     commit_due = threading.Event()
+    ...     def sync_data(self): print("sync")
+    ...     def commit(self): print("commit")
+    >>> with Committer(Cache(), interval=60):
+    ...     pass
+    sync
+    commit
+    """
+
+    def __init__(self, cache: Committable, *, durable: bool = True, interval: float = 1.0) -> None:
+        self._cache = cache
+        self._interval = interval
+        self._closing = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="largefile-committer", daemon=True)
+        self._durable = durable
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it stopped early: a sync failed, and the cache is poisoned."""
+        return self._error
+
+    def start(self) -> None:
+        if self._durable:
+            self._thread.start()
+
+    def close(self) -> None:
+        """Make the last commit and end the thread. Raises what a commit has raised, once it is over."""
+        if not self._durable:
+            return
+        self._closing.set()
+        self._cache.commit_due.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            self.close()
+        except CacheError:
+            if error is None:
+                raise
+            _log.exception("the last commit failed")
+
+    def _run(self) -> None:
+        try:
+            # A write-back error that a dead predecessor left behind is seen by the first sync after it.
+            self._cache.sync_data()
+            while not self._closing.is_set():
+                self._cache.commit_due.wait(self._interval)
+                self._cache.commit()
+            self._cache.commit()  # what landed after the last one took its list
+        except BaseException as error:  # noqa: BLE001 - kept for `close`, which raises it
+            self._error = error

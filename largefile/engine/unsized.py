@@ -1,0 +1,105 @@
+"""A body whose end nobody told beforehand: one stream into the part, complete only if its framing says so."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from largefile.core.ranges import MAX_SIZE
+from largefile.core.sink import STEP, BlockSink
+from largefile.disk.fileops import REAL, FileOps
+from largefile.engine.job import Control
+from largefile.errors import InternalError, NetworkError, StalledError
+from largefile.events import Ended, Outcome
+from largefile.wire.http import HTTPReader
+from largefile.wire.readers import Probe
+
+__all__ = ["fetch_unsized"]
+
+
+class _Appender:
+    """A lane that writes what came to the end of a file, a MiB at a time."""
+
+    def __init__(self, fd: int, path: str, ops: FileOps) -> None:
+        self._fd, self._path, self._ops = fd, path, ops
+        self._buffer = bytearray(STEP)
+        self._written = 0
+
+    def settle(self, sink: BlockSink) -> None:
+        self.flush(sink)
+        sink.place(self._buffer, 0, sink.at + STEP)
+
+    def flush(self, sink: BlockSink) -> None:
+        with memoryview(self._buffer)[: sink.at - self._written] as piece:
+            self._ops.pwrite(self._fd, piece, self._written, self._path)
+        self._written = sink.at
+
+    def aim(self, sink: BlockSink) -> None:
+        sink.aim(self, 0, MAX_SIZE, STEP, MAX_SIZE)
+        sink.place(self._buffer, 0, STEP)
+
+
+def fetch_unsized(
+    source: HTTPReader,
+    probe: Probe,
+    path: str,
+    control: Control,
+    timeout: float,
+    watch: Callable[[BlockSink], object],
+    ops: FileOps = REAL,
+) -> int:
+    """Write the body of an answered request to the new file `path`; its size in bytes.
+
+    The file is removed again unless the end was told by the last chunk or by the end of the stream: a
+    connection that just closed may have been cut anywhere.
+
+    Raises
+    ------
+    NetworkError, StalledError
+        The end did not come.
+    """
+    if probe.fetch is None or probe.sink is None:
+        raise InternalError("an unsized answer without a body")
+    fd = ops.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        lane = _Appender(fd, path, ops)
+        lane.aim(probe.sink)
+        source.transport().admit(probe.fetch)
+        ended = _pump(source, probe.sink, control, timeout, watch)
+        if probe.sink.error is not None:
+            raise probe.sink.error
+        if ended.outcome is not Outcome.DONE:
+            what = "nothing tells that it was whole" if ended.outcome is Outcome.UNFRAMED else ended.detail
+            raise NetworkError(f"{source.name} ended after {probe.sink.at} bytes: {what}", ended.code)
+        lane.flush(probe.sink)
+        ops.fdatasync(fd, path)
+        os.fchmod(fd, stat.S_IMODE(0o666 & ~ops.umask()))
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(path).unlink()
+        raise
+    finally:
+        probe.sink.release()
+        ops.close(fd, path)
+    return probe.sink.at
+
+
+def _pump(
+    source: HTTPReader, sink: BlockSink, control: Control, timeout: float, watch: Callable[[BlockSink], object]
+) -> Ended:
+    transport, heard, seen = source.transport(), time.monotonic(), 0
+    while True:
+        for event in transport.poll(0.25):
+            if isinstance(event, Ended):
+                return event
+        control.check()
+        watch(sink)
+        now = time.monotonic()
+        if sink.at > seen:
+            heard, seen = now, sink.at
+        elif now - heard > timeout:
+            raise StalledError(f"no byte came from {source.name} for {timeout:g} s")
