@@ -226,6 +226,33 @@ def test_a_whole_body_that_ends_short_is_asked_for_again_as_a_whole():
     assert scheduler.remaining_blocks == 0
 
 
+def test_a_whole_body_that_never_gets_beyond_what_we_have_is_given_up():
+    scheduler, _bitmap = scheduler_for(100, range(50), tries=3)
+    span, now, requests = scheduler.adopt(0, 100, 0.0), 0.0, 1
+    scheduler.granted_whole(span, now)
+    while True:
+        scheduler.landed(0, 20)  # over blocks that were there before
+        scheduler.ended(span, RESET, now)
+        now += 100.0
+        action = scheduler.next_action(now)
+        if action is FINISHED:
+            break
+        span, requests = action.span, requests + 1
+    assert requests == 3
+    assert scheduler.given_up == 50
+
+
+def test_a_prefix_that_comes_after_a_whole_body_changes_nothing():
+    scheduler, bitmap = scheduler_for(100, concurrency=2, max_span=100)
+    (one, two), _ = starts(scheduler)
+    scheduler.granted_whole(one, 0.0)
+    assert not scheduler.granted(two, two.first_block + 1, 0.0)
+    scheduler.ended(two, MOVED, 0.0)
+    land(scheduler, bitmap, 0, 100)
+    scheduler.ended(one, None, 0.0)
+    assert scheduler.next_action(0.0) is FINISHED
+
+
 def test_a_whole_body_that_we_hold_back_is_not_stalled():
     scheduler, bitmap = scheduler_for(100, window=10, stall_timeout=20.0)
     span = scheduler.adopt(0, 100, 0.0)

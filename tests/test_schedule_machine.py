@@ -303,4 +303,4 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=2000, stateful_step_count=50, deadline=None)
+TestScheduler.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)

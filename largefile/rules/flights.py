@@ -15,7 +15,7 @@ class Flight:
     """A span on its way."""
 
     span: Span
-    owed: int  #: its blocks that were missing when it began
+    left: int  #: its blocks that were missing at the last look
     heard: float  #: when its last byte came; seconds
     epoch: int  #: of `Patience`, when it began
     cuts: int  #: the same
@@ -36,7 +36,7 @@ class Flights:
     --------
     >>> flights = Flights(stall_timeout=20.0)
     >>> span = Span(0, 4)
-    >>> flights.add(Flight(span, owed=4, heard=1.0, epoch=0, cuts=0))
+    >>> flights.add(Flight(span, left=4, heard=1.0, epoch=0, cuts=0))
     >>> flights.first_stall, flights.next_stop(1.0)
     (21.0, None)
     >>> flights.next_stop(21.0).why

@@ -196,11 +196,11 @@ class Scheduler:
 
     def _launch(self, run: Run, now: float) -> Span:
         span = Span(run.first, run.stop, attempt=run.attempt, passes=run.passes, whole=self._plan.whole)
-        self._flights.add(Flight(span, self._owed(span), now, self._patience.epoch, self._patience.cuts))
+        self._flights.add(Flight(span, self._left(span), now, self._patience.epoch, self._patience.cuts))
         self.retries += run.again
         return span
 
-    def _owed(self, span: Span) -> int:
+    def _left(self, span: Span) -> int:
         return self._plan.count_missing(span.first_block, span.stop_block)
 
     def _wait(self, until: float | None = None, for_reader: bool = False) -> Wait:
@@ -252,8 +252,8 @@ class Scheduler:
         if self._plan.whole or stop >= span.stop_block:
             return False
         self._plan.park(Run(stop, span.stop_block, span.attempt, span.passes), now)
-        flight.owed = stop - span.first_block
         span.stop_block = stop
+        flight.left = self._left(span)
         return True
 
     def granted_whole(self, span: Span, now: float) -> bool:
@@ -267,7 +267,7 @@ class Scheduler:
         self._plan.become_whole()
         self._dead = False
         span.first_block, span.stop_block, span.whole = 0, self._plan.num_blocks, True
-        flight.owed = self._owed(span)
+        flight.left = self._left(span)
         self._flights.stop_all("whole", but=flight)
         return len(self._flights) == 1
 
@@ -282,11 +282,19 @@ class Scheduler:
         """Blocks [first_block, stop_block) are in place, and their bits are set."""
         self._plan.landed(first_block, stop_block)
         held = self._patience.strikes > 0
-        self._forgive()
         for flight in self._flights:
             if flight.span.first_block <= first_block < flight.span.stop_block:
-                flight.landed = True
-        return held
+                self._look(flight)
+        return held and self._patience.strikes == 0
+
+    def _look(self, flight: Flight) -> None:
+        """See whether a transfer brought something new: a whole body runs over present blocks, too."""
+        left = self._left(flight.span)
+        if left < flight.left:
+            flight.left = left
+            flight.landed = True
+            self._patience.landed()
+            self._idle_passes = 0
 
     def ended(self, span: Span, fault: Fault | None, now: float) -> bool:
         """The transfer is over, for whatever reason; what did not land goes back.
@@ -295,6 +303,7 @@ class Scheduler:
         """
         in_flight = len(self._flights)
         flight = self._flights.remove(span)
+        self._look(flight)
         if fault is not None and fault.retry_after is not None:
             self._patience.close_gate(now + fault.retry_after)
         if fault is not None and fault.fatal and not self._cancelled:
@@ -316,9 +325,6 @@ class Scheduler:
         self, flight: Flight, missing: list[tuple[int, int]], fault: Fault, in_flight: int, now: float
     ) -> None:
         """Park what a transfer did not bring, or give it up."""
-        if self._owed(flight.span) < flight.owed:
-            flight.landed = True
-            self._forgive()
         served = self._flights.served
         charge = self._patience.charge(flight, fault, served=served, in_flight=in_flight, now=now)
         whole = [(0, self._plan.num_blocks)]
@@ -340,10 +346,6 @@ class Scheduler:
         self._plan.given += runs
         self._permanent |= permanent
         self._dead |= self._plan.window is not None  # no reader in order gets past it
-
-    def _forgive(self) -> None:
-        self._patience.landed()
-        self._idle_passes = 0
 
     # --- what the reader and the caller do -------------------------------------------------------
 
