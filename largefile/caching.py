@@ -5,34 +5,30 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from typing_extensions import Buffer
 
-from largefile.disk.buffers import BufferStore
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
 from largefile.engine.committer import Committer
-from largefile.engine.delivery import Delivery, DeliveryOptions, describe
+from largefile.engine.delivery import Delivery, DeliveryOptions, describe, vouched_by
+from largefile.engine.filling import Filling
 from largefile.engine.job import Control, Job
-from largefile.engine.reporter import Reporter
-from largefile.engine.session import AUTO_CONCURRENCY, Session, SessionOptions
+from largefile.engine.options import check_block_size, check_seconds, session_options
+from largefile.engine.reporter import reporting
+from largefile.engine.session import Session
 from largefile.engine.store import ForeignStore, Store
 from largefile.errors import DigestMismatchError, LargeFileError
 from largefile.progress import ProgressLike, as_callback
-from largefile.rules.identity import Identity, parse_digest
+from largefile.rules.identity import parse_digest
 from largefile.rules.rate import RateController
-from largefile.rules.sizing import auto_block_size
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader
 from largefile.wire.readers import Reader, Source
 from largefile.wire.threads import ReaderSource
 
 __all__ = ["CachingDownloader", "download", "start_download"]
-
-MAX_CONCURRENCY = 256
-BLOCK_SIZES = (4 << 10, 1 << 30)
 
 
 class CachingDownloader:
@@ -113,7 +109,9 @@ class CachingDownloader:
         self._reader = reader
         self._source: Source = reader if isinstance(reader, HTTPReader) else ReaderSource(reader)
         self._cache = cache
-        self._options = session_options(concurrency, rate, timeout, tries, wait_for_completion, max_iterations)
+        self._options = session_options(
+            concurrency, rate, timeout, tries, wait_for_completion, max_iterations
+        )
         self._digest = parse_digest(digest) if digest is not None else None
         self._log = logger or logging.getLogger("largefile")
         self._progress = as_callback(progress)
@@ -152,7 +150,9 @@ class CachingDownloader:
         return self._session.stats() if self._session is not None else DownloadStats(phase="probing")
 
     def _run(self, control: Control) -> DownloadStatus:
-        store: Store = self._cache if isinstance(self._cache, LocalDownloadCache) else ForeignStore(self._cache)
+        store: Store = (
+            self._cache if isinstance(self._cache, LocalDownloadCache) else ForeignStore(self._cache)
+        )
         expected = self._cache.identity if isinstance(self._cache, LocalDownloadCache) else None
         self._session = session = Session(self._source, store, control, self._options)
         found: str | None = None
@@ -180,14 +180,14 @@ class CachingDownloader:
 
     def _status(self, session: Session, error: LargeFileError | None, digest: str | None) -> DownloadStatus:
         stats, identity = session.stats(), session.identity
-        return DownloadStatus(
-            **{name: getattr(stats, name) for name in DownloadStats.__slots__},
+        return DownloadStatus.of(
+            stats,
             complete=error is None,
             resumable=error is not None and error.resumable,
             duration=stats.elapsed,
             path=getattr(self._cache, "path", None),
             identity=describe(identity) if identity is not None else {},
-            verified_by="digest" if error is None and digest else identity.verified_by if identity else None,
+            verified_by=vouched_by(identity, digest) if error is None else None,
             digest=digest,
             block_size=self._block_size,
         )
@@ -314,7 +314,8 @@ def start_download(
     )
     check_seconds("deadline", deadline)
     if into is not None:
-        work, stats = into_buffer(source, into, control, session, digest)
+        filling = Filling(source, into, control, session, digest)
+        work, stats = filling.run, filling.stats
     else:
         assert dest is not None
         delivery = Delivery(
@@ -332,98 +333,3 @@ def start_download(
             return work()
 
     return Job(reported, control, stats)
-
-
-def into_buffer(
-    source: HTTPReader, target: Buffer, control: Control, options: SessionOptions, digest: str | None
-) -> tuple[Callable[[], DownloadStatus], Callable[[], DownloadStats]]:
-    """The work of filling a buffer, and its statistics."""
-    made: list[Session] = []
-
-    def stats() -> DownloadStats:
-        return made[0].stats() if made else DownloadStats(phase="probing")
-
-    def work() -> DownloadStatus:
-        with source:
-            probe = source.probe(0, (1 << 20) - 1, control.cancelled)
-            size = probe.identity.size or 0
-            store = BufferStore(target, size, source.block_size or auto_block_size(size))
-            session = Session(source, store, control, options)
-            made.append(session)
-            wanted = parse_digest(digest) if digest is not None else None
-            found = session.run(digest_by=wanted[0] if wanted else None, probe=probe)
-            if wanted is not None and found != ":".join(wanted):
-                raise DigestMismatchError(source.name, str(found), ":".join(wanted))
-            return buffer_status(session, probe.identity, store.block_size, found)
-
-    return work, stats
-
-
-def buffer_status(session: Session, identity: Identity, block_size: int, digest: str | None) -> DownloadStatus:
-    """How the filling of a buffer ended."""
-    stats = replace(session.stats(), phase="done")
-    return DownloadStatus(
-        **{name: getattr(stats, name) for name in DownloadStats.__slots__},
-        complete=True,
-        duration=stats.elapsed,
-        identity=describe(identity),
-        verified_by="digest" if digest else identity.verified_by,
-        digest=digest,
-        block_size=block_size,
-    )
-
-
-@contextlib.contextmanager
-def reporting(
-    stats: Callable[[], DownloadStats], callback: Callable[[DownloadStats], object] | None
-) -> Iterator[None]:
-    """Report progress meanwhile, if anybody listens."""
-    if callback is None:
-        yield
-        return
-    reporter = Reporter(stats, callback)
-    try:
-        yield
-    finally:
-        reporter.close()
-        close = getattr(callback, "close", None)
-        if callable(close):
-            close()
-
-
-def session_options(
-    concurrency: int | Literal["auto"],
-    rate: RateController | None,
-    timeout: float,
-    tries: int,
-    wait_for_completion: bool,
-    max_iterations: int,
-) -> SessionOptions:
-    """The options of a run, each checked."""
-    if concurrency == "auto":
-        concurrency = AUTO_CONCURRENCY
-    if not isinstance(concurrency, int) or not 1 <= concurrency <= MAX_CONCURRENCY:
-        raise ValueError(f"concurrency is {concurrency!r}, needed is 'auto' or 1 to {MAX_CONCURRENCY}")
-    if tries < 1:
-        raise ValueError(f"tries is {tries}, needed is at least 1")
-    check_seconds("timeout", timeout)
-    return SessionOptions(concurrency, rate, timeout, tries, wait_for_completion, max_iterations)
-
-
-def check_seconds(name: str, seconds: float | None) -> float | None:
-    """A number of seconds above 0, or None; else ValueError."""
-    if seconds is not None and not 0 < seconds < 1e9:
-        raise ValueError(f"{name} is {seconds}, needed is a number of seconds above 0")
-    return seconds
-
-
-def check_block_size(block_size: int | Literal["auto"]) -> int | None:
-    """A block size in bytes, or None for ``"auto"``; else ValueError."""
-    if block_size == "auto":
-        return None
-    low, high = BLOCK_SIZES
-    if not isinstance(block_size, int) or not low <= block_size <= high:
-        raise ValueError(f"block_size is {block_size!r}, needed is 'auto' or {low} to {high} bytes")
-    return block_size
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["DownloadStats", "DownloadStatus", "StreamingStatus"]
 
@@ -73,6 +73,12 @@ class DownloadStatus(DownloadStats):
     block_size: int = 0
     #: Remarks that a person should see: why it restarted, that the server has no ranges, …
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, stats: DownloadStats, **more: Any) -> Self:
+        """The counts of `stats`, and how it ended."""
+        counts = {name: getattr(stats, name) for name in DownloadStats.__slots__}
+        return cls(**(counts | more))
 
     def as_dict(self) -> dict[str, Any]:
         """Every field by name, ready for ``json.dumps``."""

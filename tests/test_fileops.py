@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_a_fifo_under_our_name_does_not_hang_a_reader(tmp_path):
 def test_new_files_are_private_and_do_not_pass_to_programs_we_start(tmp_path):
     path = str(tmp_path / "x")
     fd = REAL.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert Path(path).stat().st_mode & 0o777 == 0o600
     assert not os.get_inheritable(fd)
     REAL.close(fd)
 
@@ -103,7 +104,8 @@ def test_an_ofd_lock_is_seen_by_every_other_open_and_by_none_of_its_own(tmp_path
     path = str(tmp_path / "x")
     one, two = (REAL.open(path, os.O_RDWR | os.O_CREAT) for _ in range(2))
     REAL.lock_ofd(one, path)
-    assert REAL.locked_ofd(two) and not REAL.locked_ofd(one)
+    assert REAL.locked_ofd(two)
+    assert not REAL.locked_ofd(one)
     with pytest.raises(CacheIOError) as caught:
         REAL.lock_ofd(two, path)
     assert caught.value.errno in (errno.EAGAIN, errno.EACCES)

@@ -1,6 +1,7 @@
 """Two versions are never taken for one, and a resume needs a proof."""
 
 import hashlib
+import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -141,6 +142,13 @@ def test_a_validator_fits_into_the_index_and_keeps_its_strength(tag, weak):
     assert identity.compare(other) is Match.CONTRADICTORY
 
 
+@pytest.mark.parametrize(("length", "kept"), [(1022, True), (1023, False)])
+def test_only_a_validator_that_would_not_fit_is_replaced(length, kept):
+    tag = '"' + (length - 2) * "x" + '"'
+    assert (Identity.from_headers({"etag": tag}, 1).etag == tag) is kept
+    assert (Identity.from_headers({"etag": "W/" + tag}, 1).etag == "W/" + tag) is kept
+
+
 @pytest.mark.parametrize(
     ("identity", "by"),
     [
@@ -205,6 +213,20 @@ def test_all_three_date_formats_give_the_same_moment(seconds):
     assert http_date(f"{day[1]} {month} {moment.day:2} {moment:%H:%M:%S %Y}") == seconds
     if 1970 <= moment.year < 2068:
         assert http_date(f"{day[0]}, {moment.day:02}-{month}-{moment:%y %H:%M:%S} GMT") == seconds
+
+
+@pytest.fixture
+def far_from_greenwich(monkeypatch):
+    monkeypatch.setenv("TZ", "XYZ+7")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_greenwich")
+def test_a_date_that_names_no_zone_is_not_taken_for_local_time():
+    assert http_date("Sun Nov  6 08:49:37 1994") == http_date("Sun, 06 Nov 1994 08:49:37 GMT") == 784111777
 
 
 @given(st.text(max_size=60))

@@ -51,6 +51,7 @@ def test_a_url_without_a_name_gives_the_fallback(url):
 @given(hostile)
 @example("CON" + 300 * " " + "x")
 @example("%2e%2e/%2e%2e")
+@example("con." + 300 * "x")
 @example("..\\..\\x")
 def test_a_name_never_leaves_its_folder_nor_breaks_it(path):
     for url in (path, "https://h/" + path, "https://h/" + quote(path, safe="")):

@@ -207,6 +207,11 @@ def test_the_first_answer_may_be_the_whole_with_or_without_a_size():
     assert (unsized.kind, unsized.last, unsized.identity.size) == (Kind.WHOLE, None, None)
 
 
+def test_the_largest_size_that_can_be_held_is_taken():
+    verdict = ask(answer(200, content_length=2**63 - 1), 0, 9, pinned=None)
+    assert (verdict.kind, verdict.last) == (Kind.WHOLE, 2**63 - 2)
+
+
 def test_a_probe_that_asks_beyond_the_end_gets_all_there_is():
     verdict = ask(answer(206, "bytes 0-99/100"), 0, 1048575, pinned=None)
     assert (verdict.kind, verdict.last) == (Kind.ACCEPT, 99)
@@ -486,6 +491,9 @@ def test_an_honest_server_is_always_accepted(size, data):
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), st.none() | st.integers(0, 2**63 - 1))
+@example(0, 2**63 - 2, 2**63 - 1)
+@example(0, 2**63 - 2, None)
+@example(0, 2**63 - 1, None)
 def test_a_content_range_is_read_back_as_it_was_written(first, last, total):
     text = f"bytes {first}-{last}/{'*' if total is None else total}"
     if first <= last < (2**63 - 1 if total is None else total):

@@ -1,7 +1,6 @@
 """Room is there before the first byte, or nothing was touched."""
 
 import errno
-import os
 
 import pytest
 from disk_helpers import folder, noise
@@ -48,7 +47,7 @@ def test_a_file_gets_its_size_and_keeps_its_bytes_and_never_shrinks(size, before
         assert reserve_space(path, size)
         assert path.read_bytes() == old + bytes(max(0, size - len(old)))
         assert reserve_space(path, size)
-        assert os.stat(path).st_blocks * 512 >= size
+        assert path.stat().st_blocks * 512 >= size
 
 
 def test_the_last_report_is_the_size(tmp_path, monkeypatch):
@@ -89,11 +88,11 @@ def test_a_disk_that_fills_up_meanwhile_leaves_nothing_new(tmp_path, monkeypatch
 def test_a_sparse_file_counts_only_what_is_allocated(tmp_path):
     # Counting st_blocks in units of st_blksize makes 1 MiB look like 8.
     path = tmp_path / "sparse"
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         file.write(noise(1 << 20))
         file.truncate(8 << 20)
     assert reserve_space(path, 8 << 20)
-    assert os.stat(path).st_blocks * 512 >= 8 << 20
+    assert path.stat().st_blocks * 512 >= 8 << 20
 
 
 def test_space_that_is_allocated_already_is_not_needed_again(tmp_path):
@@ -106,7 +105,7 @@ def test_space_that_is_allocated_already_is_not_needed_again(tmp_path):
 def test_where_nothing_can_be_reserved_the_answer_says_so(tmp_path):
     seen = []
     assert reserve_space(tmp_path / "x", 1 << 20, progress=seen.append, ops=NoFallocate()) is False
-    assert os.path.getsize(tmp_path / "x") == 1 << 20
+    assert (tmp_path / "x").stat().st_size == 1 << 20
     assert seen == [1 << 20]
     with pytest.raises(NotEnoughSpaceError):
         reserve_space(tmp_path / "y", PETABYTE, ops=NoFallocate())

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from largefile.core.sink import BlockSink
 
 if TYPE_CHECKING:
-    from largefile.disk.cache import DownloadCache
+    from typing_extensions import Buffer
 
-__all__ = ["BlockLane"]
+    from largefile.core.ranges import ByteRange
+
+__all__ = ["BlockLane", "BlockWriter"]
+
+
+class BlockWriter(Protocol):
+    """The part of a DownloadCache that a lane needs."""
+
+    def content_length_and_block_size(self) -> tuple[int, int]: ...
+    def next_outstanding(self, start_block: int) -> tuple[int, ByteRange] | None: ...
+    def write_at(self, data: Buffer, off: int) -> int: ...
 
 
 class BlockLane:
     """Each block is gathered in memory and handed to ``cache.write_at``; absent blocks only."""
 
-    def __init__(self, cache: DownloadCache) -> None:
+    def __init__(self, cache: BlockWriter) -> None:
         self._cache = cache
         self._content_size, self._block_size = cache.content_length_and_block_size()
         self._buffer = bytearray(min(self._block_size, self._content_size))

@@ -99,7 +99,12 @@ class LocalFile:
             if error.errno == errno.EEXIST:
                 raise PartialFileError(path, "it exists already") from error
             raise
-        return cls(path, fd, ops)
+        try:
+            return cls(path, fd, ops)
+        except BaseException:
+            ops.close(fd, path)
+            ops.unlink(path)
+            raise
 
     @property
     def mappable(self) -> bool:
@@ -160,10 +165,15 @@ class LocalFile:
     def lock(self) -> Lock | None:
         """Lock this file for one writer, by an open of its own; None when somebody else has the lock."""
         lock = Lock.take(self.name, self.ops)
-        if lock is not None and not lock.is_of(self.stat()):
+        if lock is None:
+            return None
+        try:
+            if not lock.is_of(self.stat()):
+                raise PartialFileError(self.name, "another file took its name while it was being opened")
+            return lock
+        except BaseException:
             lock.release()
-            raise PartialFileError(self.name, "another file took its name while it was being opened")
-        return lock
+            raise
 
     def is_locked(self) -> bool | None:
         """Whether a writer is alive; None: cannot be told."""

@@ -234,8 +234,8 @@ class MapLane(BounceLane):
             return error
         data = self._file_store.data
         try:
-            # Nothing of ours is there yet: the bytes after `at` did not come.
-            data.write_at(bytes(min(self._until - sink.at, STEP)), sink.at)
+            # Pages are populated at most 2 MiB ahead, and nothing is there yet: those bytes did not come.
+            data.write_at(bytes(min(self._until - sink.at, 2 * STEP)), sink.at)
         except (CacheIOError, NotEnoughSpaceError) as found:
             return found
         return CacheIOError(errno.EIO, "populate a page of", data.name)

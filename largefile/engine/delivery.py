@@ -23,7 +23,8 @@ from largefile.disk.create import create_cache_files
 from largefile.disk.publish import clean_up, part_paths, publish
 from largefile.engine.committer import Committer
 from largefile.engine.job import Control
-from largefile.engine.session import Session, SessionOptions
+from largefile.engine.options import SessionOptions
+from largefile.engine.session import Session
 from largefile.engine.unsized import fetch_unsized
 from largefile.errors import (
     DestinationExistsError,
@@ -274,23 +275,27 @@ class Delivery:
         """How it ended."""
         stats, identity = self.stats(), self._identity
         complete = error is None
-        values = {name: getattr(stats, name) for name in DownloadStats.__slots__}
         if complete and self._session is None:
-            values |= {"cached_or_streamed_bytes": self._size, "download_size": self._size}
-        values["phase"] = "done" if complete else stats.phase
-        checked = complete and self._computed is not None
-        return DownloadStatus(
-            **values,
+            stats = replace(stats, cached_or_streamed_bytes=self._size, download_size=self._size)
+        return DownloadStatus.of(
+            replace(stats, phase="done") if complete else stats,
             complete=complete,
             resumable=error is not None and error.resumable,
             duration=stats.elapsed,
             path=self._dest if complete else self._part if os.path.lexists(self._part) else None,
-            identity={} if identity is None else describe(identity),
-            verified_by="digest" if checked else identity.verified_by if complete and identity else None,
+            identity=describe(identity) if identity is not None else {},
+            verified_by=vouched_by(identity, self._computed) if complete else None,
             digest=self._computed,
             block_size=self._block_size,
             notes=tuple(self._notes),
         )
+
+
+def vouched_by(identity: Identity | None, digest: str | None) -> str | None:
+    """What vouches for finished bytes: the digest that was compared, else what the server gave."""
+    if digest is not None:
+        return "digest"
+    return identity.verified_by if identity is not None else None
 
 
 def describe(identity: Identity) -> dict[str, object]:
@@ -322,4 +327,3 @@ def move_new(part: str, dest: str, *, overwrite: bool) -> None:
         return
     with contextlib.suppress(FileNotFoundError):
         Path(part).replace(dest)
-

@@ -21,9 +21,9 @@ from largefile.core.sink import BlockSink
 from largefile.engine.store import Seat, Store
 from largefile.errors import InternalError, LargeFileError, ProtocolError, StalledError
 from largefile.events import Answered, Ended, Fetch, Outcome
-from largefile.rules.verdict import Kind, Verdict
 from largefile.rules.rate import RateController
 from largefile.rules.schedule import DRAINING, FINISHED, Fault, Scheduler, Span, Start, Stop, Wait
+from largefile.rules.verdict import Kind, Verdict
 from largefile.wire.readers import Source
 from largefile.wire.transport import Transport
 
@@ -254,7 +254,9 @@ class Pump:
         flight.seat.free()
         self._seats.append(flight.seat)
         if fault is not None:
-            log.debug("%s: span of blocks %d-%d: %s", self._source.name, *self._blocks(flight.span), fault.error)
+            log.debug(
+                "%s: span of blocks %d-%d: %s", self._source.name, *self._blocks(flight.span), fault.error
+            )
         self._scheduler.ended(flight.span, fault, self._clock())
         self._share_rate()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from largefile.stats import DownloadStats
 
-__all__ = ["RateMeter", "Reporter"]
+__all__ = ["RateMeter", "Reporter", "reporting"]
 
 log = logging.getLogger("largefile")
 
@@ -46,7 +47,9 @@ class Reporter:
     What the callback raises is logged, once, and never ends the download.
     """
 
-    def __init__(self, snapshot: Callable[[], DownloadStats], tell: Callable[[DownloadStats], object]) -> None:
+    def __init__(
+        self, snapshot: Callable[[], DownloadStats], tell: Callable[[DownloadStats], object]
+    ) -> None:
         self._snapshot = snapshot
         self._tell = tell
         self._failed = False
@@ -73,3 +76,21 @@ class Reporter:
         self._thread.join(timeout)
         if time.monotonic() < deadline:
             self._report()
+
+
+@contextlib.contextmanager
+def reporting(
+    stats: Callable[[], DownloadStats], callback: Callable[[DownloadStats], object] | None
+) -> Iterator[None]:
+    """Report progress meanwhile, if anybody listens."""
+    if callback is None:
+        yield
+        return
+    reporter = Reporter(stats, callback)
+    try:
+        yield
+    finally:
+        reporter.close()
+        close = getattr(callback, "close", None)
+        if callable(close):
+            close()

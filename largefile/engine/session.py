@@ -10,43 +10,31 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from largefile.core.byteranges import ByteRanges
 from largefile.core.ranges import ByteRange
 from largefile.engine.digester import Digester, Readable
 from largefile.engine.job import Control
+from largefile.engine.options import SessionOptions
 from largefile.engine.pump import Pump
 from largefile.engine.reporter import RateMeter
 from largefile.engine.store import Store
-from largefile.errors import CacheError, IncompleteError, LargeFileError, SourceChangedError, UnsizedSourceError
+from largefile.errors import (
+    CacheError,
+    IncompleteError,
+    LargeFileError,
+    SourceChangedError,
+    UnsizedSourceError,
+)
 from largefile.rules.identity import Identity, Match
-from largefile.rules.rate import RateController
 from largefile.rules.schedule import Scheduler
 from largefile.stats import DownloadStats
 from largefile.wire.readers import MIB, Probe, Source
 
-__all__ = ["Session", "SessionOptions"]
+__all__ = ["Session"]
 
 log = logging.getLogger("largefile")
-
-#: What ``concurrency="auto"`` means until it is adaptive.
-AUTO_CONCURRENCY = 8
-
-
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
-    """What a run may be told. Times are seconds."""
-
-    concurrency: int = AUTO_CONCURRENCY
-    rate: RateController | None = None
-    timeout: float = 20.0
-    tries: int = 5
-    wait_for_completion: bool = False
-    max_iterations: int = 10
-    clock: Callable[[], float] = time.monotonic
-    seed: int | None = None
 
 
 class Session:

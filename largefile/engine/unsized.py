@@ -89,7 +89,11 @@ def fetch_unsized(
 
 
 def _pump(
-    source: HTTPReader, sink: BlockSink, control: Control, timeout: float, watch: Callable[[BlockSink], object]
+    source: HTTPReader,
+    sink: BlockSink,
+    control: Control,
+    timeout: float,
+    watch: Callable[[BlockSink], object],
 ) -> Ended:
     transport, heard, seen = source.transport(), time.monotonic(), 0
     while True:

@@ -233,4 +233,4 @@ def _encoded(location: str) -> str:
         raw = location.encode("latin-1")  # how header bytes come out of an undeclared charset
     except UnicodeEncodeError:
         raw = location.encode("utf-8", "surrogateescape")
-    return "".join(chr(b) if 0x20 < b < 0x80 or b < 0x20 else f"%{b:02X}" for b in raw)
+    return "".join(f"%{b:02X}" if b == 0x20 or b >= 0x80 else chr(b) for b in raw)

@@ -229,7 +229,5 @@ def retry_after(value: str | None, wall_now: float, cap: float = 300.0) -> float
     value = (value or "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return min(float(value), cap)
-    if re.match("[A-Za-z]", value) is None:  # every date starts with the day's name
-        return None
     moment = http_date(value)
     return None if moment is None else min(max(moment - wall_now, 0.0), cap)

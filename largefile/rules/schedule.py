@@ -267,7 +267,7 @@ class Scheduler:
         self._plan.become_whole()
         self._dead = False
         span.first_block, span.stop_block, span.whole = 0, self._plan.num_blocks, True
-        flight.left = self._left(span)
+        flight.left, flight.received = self._left(span), 0  # its bytes are counted from byte 0 now
         self._flights.stop_all("whole", but=flight)
         return len(self._flights) == 1
 

@@ -406,5 +406,3 @@ def positive(name: str, seconds: float) -> float:
 def rebuild(url: str, headers: dict[str, str] | None, options: dict[str, Any]) -> HTTPReader:
     """Unpickle: URL and options, never `auth`, and headers only where that was asked for."""
     return HTTPReader(url, headers=headers, **options)
-
-

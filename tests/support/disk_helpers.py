@@ -35,7 +35,8 @@ def names(base: Path) -> tuple[str, str]:
 def new_cache(base: Path, content_size: int, block_size: int, **options) -> LocalDownloadCache:
     data, index = names(base)
     ops = options.pop("ops", FileOps())
-    create_cache_files(data, index, content_size, block_size, ops=ops)
+    reserve = options.get("reserve", "all")
+    create_cache_files(data, index, content_size, block_size, ops=ops, reserve=reserve)
     return LocalDownloadCache.open(data, index, ops=ops, **options)
 
 
@@ -70,7 +71,7 @@ def leave(cache: LocalDownloadCache) -> None:
 
 
 def present(cache) -> set[int]:
-    size, block_size = cache.content_length_and_block_size()
+    block_size = cache.content_length_and_block_size()[1]
     found, block = set(), 0
     while (answer := cache.next_cached(block)) is not None:
         block, where = answer
@@ -93,7 +94,10 @@ class MortalOps(FileOps):
 
     def __getattribute__(self, name: str):
         found = super().__getattribute__(name)
-        if name in ("left", "_step", "close", "unlock_ofd", "boot_id", "host", "process_start") or name[0] == "_":
+        if (
+            name in ("left", "_step", "close", "unlock_ofd", "boot_id", "host", "process_start")
+            or name[0] == "_"
+        ):
             return found
 
         def step(*args, **kwargs):

@@ -1,0 +1,77 @@
+"""From a URL into a caller's buffer: a download without a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from typing_extensions import Buffer
+
+from largefile.disk.buffers import BufferStore
+from largefile.engine.delivery import describe, vouched_by
+from largefile.engine.job import Control
+from largefile.engine.options import SessionOptions
+from largefile.engine.session import Session
+from largefile.errors import DigestMismatchError, LargeFileError, UnsizedSourceError
+from largefile.rules.identity import parse_digest
+from largefile.rules.sizing import auto_block_size
+from largefile.stats import DownloadStats, DownloadStatus
+from largefile.wire.http import HTTPReader
+from largefile.wire.readers import MIB
+
+__all__ = ["Filling"]
+
+
+class Filling:
+    """Fills `target` with the content of `source`. `run` once; `stats` from any thread."""
+
+    def __init__(
+        self,
+        source: HTTPReader,
+        target: Buffer,
+        control: Control,
+        options: SessionOptions,
+        digest: str | None,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._control = control
+        self._options = options
+        self._digest = parse_digest(digest) if digest is not None else None
+        self._session: Session | None = None
+        with memoryview(target) as view:
+            if view.readonly:
+                raise TypeError("the buffer is read-only, needed is a writable one")
+
+    def run(self) -> DownloadStatus:
+        """Fill; the errors of `largefile.download`, each with the `status` reached."""
+        try:
+            with self._source:
+                return self._fill()
+        except LargeFileError as error:
+            error.status = DownloadStatus.of(self.stats(), resumable=False)
+            raise
+
+    def _fill(self) -> DownloadStatus:
+        probe = self._source.probe(0, MIB - 1, self._control.cancelled)
+        size = probe.identity.size
+        if size is None:
+            raise UnsizedSourceError(f"{self._source.name} does not say how large it is")
+        store = BufferStore(self._target, size, self._source.block_size or auto_block_size(size))
+        self._session = session = Session(self._source, store, self._control, self._options)
+        found = session.run(digest_by=self._digest[0] if self._digest else None, probe=probe)
+        if self._digest is not None and found != ":".join(self._digest):
+            raise DigestMismatchError(self._source.name, str(found), ":".join(self._digest))
+        stats = replace(session.stats(), phase="done")
+        return DownloadStatus.of(
+            stats,
+            complete=True,
+            duration=stats.elapsed,
+            identity=describe(probe.identity),
+            verified_by=vouched_by(probe.identity, found),
+            digest=found,
+            block_size=store.block_size,
+        )
+
+    def stats(self) -> DownloadStats:
+        """A snapshot, from any thread."""
+        return self._session.stats() if self._session is not None else DownloadStats(phase="probing")

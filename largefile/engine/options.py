@@ -1,0 +1,67 @@
+"""What a run may be told, each value checked before anything is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from largefile.rules.rate import RateController
+
+__all__ = ["AUTO_CONCURRENCY", "SessionOptions", "check_block_size", "check_seconds", "session_options"]
+
+#: What ``concurrency="auto"`` means until it is adaptive.
+AUTO_CONCURRENCY = 8
+MAX_CONCURRENCY = 256
+BLOCK_SIZES = (4 << 10, 1 << 30)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a session goes about it. Times are seconds."""
+
+    concurrency: int = AUTO_CONCURRENCY
+    rate: RateController | None = None
+    timeout: float = 20.0
+    tries: int = 5
+    wait_for_completion: bool = False
+    max_iterations: int = 10
+    clock: Callable[[], float] = time.monotonic
+    seed: int | None = None
+
+
+def session_options(
+    concurrency: int | Literal["auto"],
+    rate: RateController | None,
+    timeout: float,
+    tries: int,
+    wait_for_completion: bool,
+    max_iterations: int,
+) -> SessionOptions:
+    """The options of a run, each checked."""
+    if concurrency == "auto":
+        concurrency = AUTO_CONCURRENCY
+    if not isinstance(concurrency, int) or not 1 <= concurrency <= MAX_CONCURRENCY:
+        raise ValueError(f"concurrency is {concurrency!r}, needed is 'auto' or 1 to {MAX_CONCURRENCY}")
+    if tries < 1:
+        raise ValueError(f"tries is {tries}, needed is at least 1")
+    check_seconds("timeout", timeout)
+    return SessionOptions(concurrency, rate, timeout, tries, wait_for_completion, max_iterations)
+
+
+def check_seconds(name: str, seconds: float | None) -> float | None:
+    """A number of seconds above 0, or None; else ValueError."""
+    if seconds is not None and not 0 < seconds < 1e9:
+        raise ValueError(f"{name} is {seconds}, needed is a number of seconds above 0")
+    return seconds
+
+
+def check_block_size(block_size: int | Literal["auto"]) -> int | None:
+    """A block size in bytes, or None for ``"auto"``; else ValueError."""
+    if block_size == "auto":
+        return None
+    low, high = BLOCK_SIZES
+    if not isinstance(block_size, int) or not low <= block_size <= high:
+        raise ValueError(f"block_size is {block_size!r}, needed is 'auto' or {low} to {high} bytes")
+    return block_size
