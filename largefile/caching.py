@@ -150,10 +150,12 @@ class CachingDownloader:
         return self._session.stats() if self._session is not None else DownloadStats(phase="probing")
 
     def _run(self, control: Control) -> DownloadStatus:
-        store: Store = (
-            self._cache if isinstance(self._cache, LocalDownloadCache) else ForeignStore(self._cache)
-        )
-        expected = self._cache.identity if isinstance(self._cache, LocalDownloadCache) else None
+        cache, expected = self._cache, None
+        store: Store
+        if isinstance(cache, LocalDownloadCache):
+            store, expected = cache, cache.identity
+        else:
+            store = ForeignStore(cache)
         self._session = session = Session(self._source, store, control, self._options)
         found: str | None = None
         try:

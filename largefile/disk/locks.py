@@ -70,6 +70,10 @@ class Lock:
                 self._ops.unlink(_owner_path(self.path))
         self._ops.close(fd, self.path)
 
+    def __del__(self) -> None:
+        with contextlib.suppress(CacheIOError):
+            self.release()
+
     def forget(self) -> None:
         """In a forked child: close without unlocking. The lock is the parent's."""
         fd, self._fd = self._fd, -1

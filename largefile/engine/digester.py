@@ -50,7 +50,7 @@ class Digester:
     def _run(self) -> None:
         try:
             self._follow()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits for the result
             self._error = error
 
     def _follow(self) -> None:

@@ -97,7 +97,7 @@ class Job(Generic[T]):
     def _run(self) -> None:
         try:
             self._value = self._work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits for the result
             self._error = error
         finally:
             self._control.finish()

@@ -18,16 +18,17 @@ from collections.abc import Callable
 
 from largefile.core.ranges import num_blocks
 from largefile.core.sink import BlockSink
+from largefile.engine.flight import Flight, as_error
 from largefile.engine.store import Seat, Store
-from largefile.errors import InternalError, LargeFileError, ProtocolError, StalledError
-from largefile.events import Answered, Ended, Fetch, Outcome
+from largefile.errors import InternalError, LargeFileError
+from largefile.events import Answered, Ended, Fetch
 from largefile.rules.rate import RateController
 from largefile.rules.schedule import DRAINING, FINISHED, Fault, Scheduler, Span, Start, Stop, Wait
 from largefile.rules.verdict import Kind, Verdict
 from largefile.wire.readers import Source
 from largefile.wire.transport import Transport
 
-__all__ = ["Flight", "Pump"]
+__all__ = ["Pump"]
 
 log = logging.getLogger("largefile")
 
@@ -35,21 +36,6 @@ log = logging.getLogger("largefile")
 TICK = 0.25
 #: Fetches that one flight may take; a server that gives a byte at a time is not worth more.
 MAX_FETCHES = 64
-
-
-class Flight:
-    """One span under way on one seat."""
-
-    __slots__ = ("fetch", "fetches", "noted", "seat", "span", "stopped", "verdict")
-
-    def __init__(self, span: Span, seat: Seat, fetch: Fetch) -> None:
-        self.span = span
-        self.seat = seat
-        self.fetch = fetch
-        self.fetches = 1
-        self.noted = span.first_block  # blocks below this one the scheduler knows to have landed
-        self.stopped = ""  # why the scheduler had it stopped
-        self.verdict: Verdict | None = None
 
 
 class Pump:
@@ -254,14 +240,10 @@ class Pump:
         flight.seat.free()
         self._seats.append(flight.seat)
         if fault is not None:
-            log.debug(
-                "%s: span of blocks %d-%d: %s", self._source.name, *self._blocks(flight.span), fault.error
-            )
+            blocks = flight.span.first_block, flight.span.stop_block - 1
+            log.debug("%s: blocks %d-%d: %s", self._source.name, *blocks, fault.error)
         self._scheduler.ended(flight.span, fault, self._clock())
         self._share_rate()
-
-    def _blocks(self, span: Span) -> tuple[int, int]:
-        return span.first_block, span.stop_block - 1
 
     def _goes_on(self, flight: Flight, event: Ended) -> bool:
         """Whether the flight needs, and got, another fetch for the same span."""
@@ -287,33 +269,16 @@ class Pump:
 
     def _fault(self, flight: Flight, event: Ended) -> Fault | None:
         """Why the span ended before its end; None if it did not."""
-        sink, verdict = flight.seat.sink, flight.verdict
+        sink = flight.seat.sink
         if sink.error is not None:
             self._fail(flight.seat.lane.failure(sink) or sink.error)
         if self.error is not None:
             return Fault(as_error(self.error), retryable=False, fatal=True)
         if sink.at == sink.stop:
             return None
-        if flight.stopped == "stalled":
-            return Fault(StalledError(f"no byte came from {self._source.name} for too long"))
-        if flight.stopped or self._cancelled.is_set():
-            return Fault(InternalError(f"stopped: {flight.stopped}"), blameless=True)
-        if verdict is not None and verdict.error is not None and event.outcome is Outcome.REFUSED:
-            return self._verdict_fault(verdict)
-        if verdict is not None and sink.overrun:
-            return Fault(ProtocolError(f"{self._source.name} sent more than it had said"))
-        return self._source.fault(event)
-
-    def _verdict_fault(self, verdict: Verdict) -> Fault:
-        error = verdict.error or ProtocolError(verdict.reason)
-        retryable = verdict.kind is Kind.RETRY
-        return Fault(
-            error,
-            retryable=retryable,
-            retry_after=verdict.retry_after,
-            pushback=verdict.pushback,
-            fatal=not retryable,
-        )
+        if self._cancelled.is_set():
+            flight.stopped = flight.stopped or "cancelled"
+        return flight.fault(self._source.name) or self._source.fault(event)
 
     def _fail(self, error: BaseException) -> None:
         if self.error is None:
@@ -345,8 +310,3 @@ class Pump:
         self._flights.clear()
         for seat in self._all_seats:
             seat.free()
-
-
-def as_error(error: BaseException) -> Exception:
-    """An Exception that stands for `error` in the scheduler's list."""
-    return error if isinstance(error, (LargeFileError, Exception)) else InternalError(repr(error))

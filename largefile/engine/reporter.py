@@ -37,8 +37,8 @@ class RateMeter:
         self._points.append((now, total))
         while len(self._points) > 2 and self._points[0][0] < now - self._span:
             self._points.popleft()
-        (then, before), seconds = self._points[0], now - self._points[0][0]
-        return (total - before) / seconds if seconds > 0 else 0.0
+        then, before = self._points[0]
+        return (total - before) / (now - then) if now > then else 0.0
 
 
 class Reporter:

@@ -58,7 +58,7 @@ class Seat:
 
 
 class ForeignStore:
-    """Somebody else's DownloadCache as a store: whole blocks by its `write_at`, from a buffer a connection."""
+    """Somebody else's DownloadCache as a store: whole blocks, gathered in a buffer for each connection."""
 
     def __init__(self, cache: DownloadCache) -> None:
         self._cache = cache

@@ -117,7 +117,7 @@ class ThreadTransport:
     def _run(self, job: _Job) -> None:
         try:
             self._read(job)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits for the result
             self._tell(job, Ended(job.fetch, Outcome.READER, str(error), error=error))
 
     def _read(self, job: _Job) -> None:

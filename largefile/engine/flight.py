@@ -1,0 +1,57 @@
+"""One span under way: its fetches, and what its bad end means."""
+
+from __future__ import annotations
+
+from largefile.engine.store import Seat
+from largefile.errors import InternalError, ProtocolError, StalledError
+from largefile.events import Fetch
+from largefile.rules.actions import Fault, Span
+from largefile.rules.verdict import Kind, Verdict
+
+__all__ = ["Flight", "as_error"]
+
+
+class Flight:
+    """One span under way on one seat."""
+
+    __slots__ = ("fetch", "fetches", "noted", "seat", "span", "stopped", "verdict")
+
+    def __init__(self, span: Span, seat: Seat, fetch: Fetch) -> None:
+        self.span = span
+        self.seat = seat
+        self.fetch = fetch
+        self.fetches = 1
+        self.noted = span.first_block  # blocks below this one the scheduler knows to have landed
+        self.stopped = ""  # why the scheduler had it stopped
+        self.verdict: Verdict | None = None
+
+    def fault(self, name: str) -> Fault | None:
+        """What the scheduler or the verdict ended it for; None if it was the transport."""
+        if self.stopped == "stalled":
+            return Fault(StalledError(f"no byte came from {name} for too long"))
+        if self.stopped:
+            return Fault(InternalError(f"stopped: {self.stopped}"), blameless=True)
+        if self.verdict is None:
+            return None
+        if self.verdict.kind not in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE):
+            return verdict_fault(self.verdict)
+        if self.seat.sink.overrun:
+            return Fault(ProtocolError(f"{name} sent more than it had said"))
+        return None
+
+
+def verdict_fault(verdict: Verdict) -> Fault:
+    """What a refused answer means for its span."""
+    retryable = verdict.kind is Kind.RETRY
+    return Fault(
+        verdict.error or ProtocolError(verdict.reason),
+        retryable=retryable,
+        retry_after=verdict.retry_after,
+        pushback=verdict.pushback,
+        fatal=not retryable,
+    )
+
+
+def as_error(error: BaseException) -> Exception:
+    """An Exception that stands for `error` in the scheduler's list."""
+    return error if isinstance(error, Exception) else InternalError(repr(error))

@@ -1,0 +1,245 @@
+"""What is durable was synced before it was said to be, and a sync that fails is never tried again."""
+
+import errno
+import threading
+
+import pytest
+from disk_helpers import FileOps, OtherBoot, folder, leave, new_cache, noise, present, put, reopen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from largefile.disk import commit as module
+from largefile.disk.header import State
+from largefile.engine.committer import Committer
+from largefile.errors import CacheIOError, CachePoisonedError
+
+CONTENT = noise(1000)
+BLOCK = 64
+
+
+class Log(FileOps):
+    """Writes down what was synced, and calls `during` in the middle of each sync of the data."""
+
+    def __init__(self):
+        self.log = []
+        self.during = lambda: None
+
+    def fdatasync(self, fd, path=""):
+        self.log.append("data" if path.endswith(".part") else "index")
+        if self.log[-1] == "data":
+            self.during()
+        super().fdatasync(fd, path)
+
+
+class Failing(FileOps):
+    """The disk loses pages: every sync of one of the files fails, once `which` is set."""
+
+    which = "nothing"
+    tries = 0
+
+    def fdatasync(self, fd, path=""):
+        if path.endswith(self.which):
+            self.tries += 1
+            raise CacheIOError(errno.EIO, "sync", path)
+        super().fdatasync(fd, path)
+
+
+def durable(cache):
+    return {block for block in range(cache.num_blocks) if cache._index.durable[block]}
+
+
+def test_the_four_steps_come_in_order(tmp_path):
+    ops = Log()
+    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache:
+        put(cache, CONTENT, 1, 2)
+        ops.log.clear()
+        seen = []
+        ops.during = lambda: seen.append(durable(cache))
+        assert cache.commit() == 2
+        assert ops.log == ["data", "index"]
+        assert seen == [set()]  # no entry was durable before its bytes were
+        assert durable(cache) == {1, 2}
+        assert cache.commit() == 0
+        assert ops.log == ["data", "index"]
+        ops.during = lambda: None
+
+
+def test_what_lands_during_a_sync_waits_for_the_next_commit(tmp_path):
+    ops = Log()
+    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache:
+        put(cache, CONTENT, 1, 3)
+        # Between the neighbours, so that copying a run instead of a list would take it along.
+        ops.during = lambda: put(cache, CONTENT, 2)
+        cache.commit()
+        assert durable(cache) == {1, 3}
+        ops.during = lambda: None
+        cache.commit()
+        assert durable(cache) == {1, 2, 3}
+
+
+@given(st.lists(st.integers(0, 15) | st.just("commit"), max_size=30))
+def test_after_a_power_loss_what_was_committed_is_there_and_unread(todo):
+    with folder() as base:
+        cache = new_cache(base, 1000, BLOCK)
+        landed, kept = set(), set()
+        for step in todo:
+            if step == "commit":
+                cache.commit()
+                kept |= landed
+            else:
+                put(cache, CONTENT, step)
+                landed.add(step)
+        assert durable(cache) == kept
+        leave(cache)
+        with reopen(base, ops=OtherBoot()) as cache:
+            assert present(cache) == landed  # the bytes happen to be there still
+            assert cache.hashed_blocks == len(landed - kept)
+            assert cache.commit() == len(landed - kept)
+
+
+def test_what_a_dead_writer_left_behind_becomes_durable_with_the_first_commit(tmp_path):
+    cache = new_cache(tmp_path, 1000, BLOCK)
+    put(cache, CONTENT, 4, 5, 9)
+    leave(cache)
+    with reopen(tmp_path) as cache:
+        assert durable(cache) == set()
+        assert cache.commit() == 3
+        assert durable(cache) == {4, 5, 9}
+
+
+@pytest.mark.parametrize("which", [".part", ".idx"])
+def test_a_failed_sync_poisons_and_is_not_tried_again(tmp_path, which):
+    ops = Failing()
+    cache = new_cache(tmp_path, 1000, BLOCK, ops=ops)
+    put(cache, CONTENT, 1, 2)
+    cache.commit()
+    put(cache, CONTENT, 3, 4)
+    ops.which = which
+    with pytest.raises(CachePoisonedError) as caught:
+        cache.commit()
+    assert caught.value.resumable
+    ops.which = "nothing"
+    for use in (
+        cache.commit,
+        cache.sync_data,
+        cache.verify,
+        lambda: cache.read_at(1, 64),
+        lambda: cache.write_at(CONTENT[:64], 0),
+        lambda: cache.seal(0, 0),
+        cache.tail,
+    ):
+        with pytest.raises(CachePoisonedError):
+            use()
+    if which == ".part":
+        assert ops.tries == 1
+        assert {block for block in range(16) if cache._index.live[block]} == {1, 2}
+    assert cache._index.header.state is State.POISONED or which == ".idx"
+    cache.close()
+    with reopen(tmp_path) as cache:
+        assert {1, 2} <= present(cache)
+        assert cache.verify() == []
+
+
+def test_nothing_of_the_lost_list_is_believed_after_a_failed_sync(tmp_path):
+    ops = Failing()
+    cache = new_cache(tmp_path, 1000, BLOCK, ops=ops)
+    put(cache, CONTENT, 3)
+    ops.which = ".part"
+    with pytest.raises(CachePoisonedError):
+        cache.commit()
+    cache.close()
+    with reopen(tmp_path) as cache:
+        assert present(cache) == set()
+
+
+def test_ctrl_c_within_a_commit_loses_no_block_from_the_list(tmp_path):
+    ops = Log()
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache:
+        put(cache, CONTENT, 1, 2)
+        ops.during = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            cache.commit()
+        ops.during = lambda: None
+        assert cache.commit() == 2
+        assert durable(cache) == {1, 2}
+
+
+# --- the thread ---------------------------------------------------------------------------------
+
+
+def test_the_committer_begins_with_one_sync_of_the_data(tmp_path):
+    ops = Log()
+    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache:
+        ops.log.clear()
+        with Committer(cache, interval=3600):
+            pass
+        assert ops.log == ["data"]
+
+
+def test_a_write_back_error_of_a_dead_writer_poisons_at_once(tmp_path):
+    ops = Failing()
+    cache = new_cache(tmp_path, 1000, BLOCK, ops=ops)
+    ops.which = ".part"
+    committer = Committer(cache, interval=3600)
+    committer.start()
+    with pytest.raises(CachePoisonedError):
+        committer.close()
+    assert isinstance(committer.error, CachePoisonedError)
+    cache.close()
+
+
+def test_closing_the_committer_makes_the_last_commit(tmp_path):
+    with new_cache(tmp_path, 1000, BLOCK) as cache:
+        with Committer(cache, interval=3600):
+            put(cache, CONTENT, 7)
+        assert durable(cache) == {7}
+
+
+def test_enough_bytes_make_a_commit_due_before_its_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ENOUGH", 3 * BLOCK)
+    ops, synced = Log(), threading.Event()
+    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache, Committer(cache, interval=3600):
+        put(cache, CONTENT, 1, 2)
+        assert not cache.commit_due.is_set()
+        ops.during = synced.set
+        put(cache, CONTENT, 3)
+        assert synced.wait(60)
+
+
+def test_time_makes_a_commit_due(tmp_path):
+    ops, synced = Log(), threading.Event()
+    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache, Committer(cache, interval=0.01):
+        put(cache, CONTENT, 1)
+        ops.during = synced.set
+        put(cache, CONTENT, 2)
+        assert synced.wait(60)
+
+
+def test_a_failed_commit_ends_the_committer_and_is_raised_once_it_is_closed(tmp_path):
+    ops = Failing()
+    cache = new_cache(tmp_path, 1000, BLOCK, ops=ops)
+    committer = Committer(cache, interval=3600)
+    committer.start()
+    put(cache, CONTENT, 1)
+    ops.which = ".part"
+    cache.commit_due.set()
+    with pytest.raises(CachePoisonedError):
+        committer.close()
+    assert ops.tries == 1
+    cache.close()
+
+
+def test_without_durability_nothing_is_synced_before_the_end(tmp_path):
+    ops = Log()
+    with new_cache(tmp_path, 1000, BLOCK, ops=ops, durable=False) as cache:
+        ops.log.clear()
+        with Committer(cache, durable=False, interval=0.01):
+            put(cache, CONTENT, 1)
+        assert ops.log == []
+    assert "data" not in ops.log
+    with reopen(tmp_path) as cache:
+        assert present(cache) == {1}
