@@ -197,6 +197,8 @@ def test_words_are_read_only_live_and_keep_the_memory():
     words = bitmap.words()
     with pytest.raises(TypeError):
         words[0] = 1
+    with pytest.raises(BufferError, match="read-only"):
+        Bitmap(65, bitmap)  # which would write to them
     bitmap.set(64)
     del bitmap
     assert words.tolist() == [0, 1]

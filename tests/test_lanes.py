@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from largefile.core.byteranges import ByteRanges
 from largefile.core.sink import BlockSink
+from largefile.disk import filelanes as module
 from largefile.disk import files
-from largefile.disk import lanes as module
 from largefile.disk.blocklane import BlockLane
 from largefile.disk.buffers import BufferStore
 from largefile.disk.cache import LocalDownloadCache
+from largefile.disk.filelanes import BounceLane, MapLane
 from largefile.disk.fileops import REAL
 from largefile.disk.header import Header
 from largefile.disk.index import Index
-from largefile.disk.lanes import BounceLane, MapLane
 from largefile.errors import CacheIOError, CachePoisonedError, NotEnoughSpaceError
 
 MIB = 1 << 20

@@ -16,9 +16,9 @@ import xxhash
 
 from largefile.core.ranges import ByteRange
 from largefile.disk.commit import GroupCommit
+from largefile.disk.filelanes import BounceLane, MapLane
 from largefile.disk.files import CacheFile, LocalFile
 from largefile.disk.header import State
-from largefile.disk.lanes import BounceLane, MapLane
 from largefile.disk.opening import Opened
 from largefile.disk.reading import CacheReads
 from largefile.errors import CacheError, InvalidBlockSizeError, InvalidOffsetError

@@ -71,9 +71,9 @@ class Committer:
         if not self._durable:
             return
         self._closing.set()
-        self._cache.commit_due.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        while self._thread.is_alive():
+            self._cache.commit_due.set()  # again, as anybody's commit clears it
+            self._thread.join(0.05)
         if self._error is not None:
             raise self._error
 
@@ -93,9 +93,11 @@ class Committer:
         try:
             # A write-back error that a dead predecessor left behind is seen by the first sync after it.
             self._cache.sync_data()
-            while not self._closing.is_set():
-                self._cache.commit_due.wait(self._interval)
+            closing = False
+            while not closing:
+                if not self._closing.is_set():
+                    self._cache.commit_due.wait(self._interval)
+                closing = self._closing.is_set()  # asked before the commit takes its list: it is the last
                 self._cache.commit()
-            self._cache.commit()  # what landed after the last one took its list
         except BaseException as error:  # noqa: BLE001 - kept for `close`, which raises it
             self._error = error

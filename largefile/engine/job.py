@@ -32,6 +32,8 @@ class Control:
         self._reason: LargeFileError | None = None
         self._told: list[Callable[[], None]] = []
         self._timer: threading.Timer | None = None
+        #: How full each of so many parts of the content is; set by whoever has the blocks.
+        self.block_map: Callable[[int], list[float]] = lambda cells: [0.0] * cells
 
     def cancelled(self) -> bool:
         return self._reason is not None
@@ -111,6 +113,10 @@ class Job(Generic[T]):
     def stats(self) -> DownloadStats:
         """How far it is, now."""
         return self._stats()
+
+    def block_map(self, cells: int) -> list[float]:
+        """How much of each of `cells` equal parts of the content is in place, from 0.0 to 1.0."""
+        return self._control.block_map(cells)
 
     def cancel(self) -> None:
         """Stop within a second and keep what is in place; `result` then raises `CancelledError`."""

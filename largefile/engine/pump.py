@@ -34,8 +34,9 @@ log = logging.getLogger("largefile")
 
 #: Seconds between two looks at how far each transfer has come.
 TICK = 0.25
-#: Fetches that one flight may take; a server that gives a byte at a time is not worth more.
-MAX_FETCHES = 64
+#: Fetches with little or nothing in them that one flight may take: redirects, and a few bytes each.
+MAX_FETCHES = 20
+LITTLE = 16 << 10
 
 
 class Pump:
@@ -260,7 +261,7 @@ class Pump:
         elif verdict.kind is Kind.WHOLE or sink.at < sink.limit or sink.at == (flight.fetch.first or 0):
             return False
         flight.verdict = None
-        flight.fetches += 1
+        flight.fetches += sink.at - (flight.fetch.first or 0) < LITTLE
         sink.limit = sink.stop
         flight.fetch = self._source.request(sink.at, sink.stop - 1)
         self._flights[flight.fetch] = flight

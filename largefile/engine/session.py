@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from largefile.core.byteranges import ByteRanges
 from largefile.core.ranges import ByteRange
+from largefile.engine.blockmap import block_map
 from largefile.engine.digester import Digester, Readable
 from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
@@ -67,6 +68,7 @@ class Session:
         self.identity: Identity | None = None
         self.cache_errors = 0
         self.phase = "probing"
+        control.block_map = self.block_map
 
     # --- the run ---------------------------------------------------------------------------------
 
@@ -174,6 +176,10 @@ class Session:
                 self._digester.stop()
 
     # --- what it has done ------------------------------------------------------------------------
+
+    def block_map(self, cells: int) -> list[float]:
+        """How much of each of `cells` equal parts of the content is in place, from any thread."""
+        return block_map(self._store.byte_ranges.bitmap, cells)
 
     def stats(self) -> DownloadStats:
         """A snapshot, from any thread."""

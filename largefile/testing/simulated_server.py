@@ -225,7 +225,7 @@ class SimulatedServer:
         return self._with(act, act.body[: self._some(len(act.body))], Outcome.DONE)
 
     def _more(self, first: int, stop: int) -> Act:
-        act = self._good(first, stop)
+        act = self._rng.choice([self._good, self._short])(first, stop)
         return self._with(act, act.body + b"!" * (1 + self._some(5000)), Outcome.DONE)
 
     def _html(self, first: int, stop: int) -> Act:

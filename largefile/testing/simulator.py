@@ -22,13 +22,17 @@ from largefile.rules.verdict import Kind, Verdict
 from largefile.testing.simulated_server import Act, SimulatedServer
 from largefile.wire.readers import Probe
 
-__all__ = ["SimulatedSource", "SimulatedTransport", "Stuck", "VirtualClock"]
+__all__ = ["SimulatedSource", "SimulatedTransport", "Stuck", "TwoWriters", "VirtualClock"]
 
 _USABLE = (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE)
 
 
 class Stuck(Exception):
     """A download that waits for nothing, or for ever."""
+
+
+class TwoWriters(Exception):
+    """A body was admitted to a place that another one is being written to."""
 
 
 class VirtualClock:
@@ -126,9 +130,16 @@ class SimulatedTransport:
             self._schedule(transfer, transfer.act.delay)
 
     def admit(self, fetch: Fetch) -> None:
-        """Let the body flow."""
+        """Let the body flow.
+
+        Raises
+        ------
+        TwoWriters
+            If a body that flows already may write to the same bytes.
+        """
         transfer = self._transfers.get(fetch)
         if transfer is not None and transfer.answered and not transfer.judged:
+            self._check_places(transfer.sink)
             transfer.judged = True
             self._schedule(transfer, 0.0)
 
@@ -174,6 +185,11 @@ class SimulatedTransport:
         self._transfers.clear()
         self._due.clear()
         self._news.clear()
+
+    def _check_places(self, sink: BlockSink) -> None:
+        for other in self._transfers.values():
+            if other.judged and max(sink.at, other.sink.at) < min(sink.stop, other.sink.stop):
+                raise TwoWriters(f"[{sink.at}, {sink.stop}) and [{other.sink.at}, {other.sink.stop})")
 
     # --- what happens ----------------------------------------------------------------------------
 

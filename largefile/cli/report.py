@@ -1,0 +1,123 @@
+"""What is said at the end: to people on stderr, to programs as one JSON object on stdout."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from largefile.cli.exits import OTHER, exit_code
+from largefile.errors import CancelledError, InternalError, LargeFileError
+from largefile.progress import human_bytes
+from largefile.stats import DownloadStatus
+
+__all__ = ["Report", "say", "summary"]
+
+VOUCHERS = {
+    "digest": "verified by its digest",
+    "strong-etag": "one version throughout, by a strong ETag",
+    "last-modified": "one version throughout, by Last-Modified",
+    "size": "nothing but its size vouches for it",
+}
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    click.echo(f"largefile: {text}", err=True)
+
+
+@dataclass
+class Report:
+    """How this command was asked to speak; it is the ``obj`` of click's context."""
+
+    as_json: bool = False
+    verbose: bool = False
+    #: What a failure's JSON object has beside `error` and `message`.
+    blank: dict[str, Any] = field(default_factory=dict)
+    #: What to do to go on, where that is not the same command.
+    to_go_on: str = "run the same command again to go on"
+
+    @classmethod
+    def of(cls, args: Sequence[str]) -> Report:
+        """From the bare words of the command line, so that it can speak of mistakes in them too."""
+        blank = DownloadStatus().as_dict() if "get" in args[:1] else {}
+        return cls(as_json="--json" in args, blank=blank)
+
+    def json(self, found: dict[str, Any]) -> None:
+        """One object on stdout."""
+        click.echo(json.dumps(found))
+
+    def fail(self, error: BaseException) -> int:
+        """Say what went wrong; the exit code."""
+        code, message = exit_code(error), message_of(error)
+        say(f"error: {message}")
+        self._say_rest(error)
+        if self.verbose or is_bug(error):
+            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        if self.as_json:
+            status = getattr(error, "status", None)
+            base = status.as_dict() if isinstance(status, DownloadStatus) else self.blank
+            self.json(base | {"error": name_of(error), "message": message})
+        return code
+
+    def _say_rest(self, error: BaseException) -> None:
+        """What was noticed on the way, and how to go on."""
+        status = getattr(error, "status", None)
+        if not isinstance(status, DownloadStatus) or not isinstance(error, LargeFileError):
+            return
+        for note in status.notes:
+            say(f"note: {note}")
+        if error.resumable and status.path is not None and Path(status.path).exists():
+            say(f"{kept(status)}; {self.to_go_on}")
+
+
+def kept(status: DownloadStatus) -> str:
+    """What an interrupted download has left."""
+    have, size = status.cached_or_streamed_bytes, status.download_size
+    amount = f"{human_bytes(have)} of {human_bytes(size)} are" if size else "what came is"
+    return f"{amount} kept in {status.path}"
+
+
+def summary(status: DownloadStatus) -> list[str]:
+    """The end of a good download, in lines."""
+    seconds, came = status.duration, status.downloaded_bytes
+    rate = f", {human_bytes(came / seconds)}/s" if seconds > 0 and came else ""
+    resumed = f", {human_bytes(status.resumed_bytes)} of it resumed" if status.resumed_bytes else ""
+    voucher = VOUCHERS.get(status.verified_by or "size", str(status.verified_by))
+    lines = [
+        f"{status.path}: {human_bytes(status.download_size)} in {seconds:.1f} s{rate}{resumed}",
+        f"{voucher}{f' ({status.digest})' if status.digest else ''}",
+    ]
+    return lines + [f"note: {note}" for note in status.notes]
+
+
+def message_of(error: BaseException) -> str:
+    """What happened, in one line."""
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx is not None else "largefile"
+        text = f"{error.format_message().rstrip('.')} (see {command} --help)"
+    elif isinstance(error, click.ClickException):
+        text = error.format_message()
+    elif isinstance(error, KeyboardInterrupt | click.Abort):
+        text = "interrupted"
+    elif is_bug(error):
+        text = f"a bug of largefile: {type(error).__name__}: {error}"
+    else:
+        text = str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def name_of(error: BaseException) -> str:
+    """The class to name in JSON; however an interruption reached us, it has one name."""
+    return CancelledError.__name__ if exit_code(error) == 130 else type(error).__name__
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether nobody but us can be to blame."""
+    known = isinstance(error, LargeFileError | click.ClickException)
+    return isinstance(error, InternalError) or (exit_code(error) == OTHER and not known)

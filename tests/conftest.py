@@ -1,0 +1,26 @@
+"""Fixtures that more than one test file needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A running nginx, `nginx.Nginx`.
+
+    Where it is not installed its tests are skipped; with LARGEFILE_REQUIRE_SERVERS=1 they fail.
+    """
+    from nginx import Nginx, find_nginx
+
+    program = find_nginx()
+    if program is None:
+        reason = "nginx is not installed"
+        if os.environ.get("LARGEFILE_REQUIRE_SERVERS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with Nginx(program, tmp_path_factory.mktemp("nginx")) as server:
+        yield server

@@ -1,0 +1,318 @@
+"""What a driver owes holds for every driver: libcurl's, the thread driver, and the simulator."""
+
+from __future__ import annotations
+
+import io
+import socketserver
+import threading
+
+import pytest
+
+from largefile.core.sink import BlockSink
+from largefile.disk.buffers import BufferStore
+from largefile.events import Answered, Ended, Fetch, Outcome
+from largefile.testing.simulated_server import SimulatedServer, content
+from largefile.testing.simulator import SimulatedTransport, VirtualClock
+from largefile.wire.curl import CurlSettings, CurlTransport
+from largefile.wire.threads import ThreadTransport
+
+SIZE, BLOCK = 40_000, 1000
+CONTENT = content(11, 0, SIZE)
+
+
+class Handler(socketserver.StreamRequestHandler):
+    """One ranged answer a connection, in the server's mood."""
+
+    def handle(self):
+        first, last = 0, SIZE - 1
+        while (line := self.rfile.readline().strip()) != b"":
+            if line.lower().startswith(b"range: bytes="):
+                first, last = (int(edge) for edge in line[13:].split(b"-"))
+        mood, body = self.server.mood, CONTENT[first : last + 1]
+        if mood == "silent":
+            self.server.over.wait()
+            return
+        self.wfile.write(
+            b"HTTP/1.1 206 Partial Content\r\nConnection: close\r\nContent-Range: bytes %d-%d/%d\r\n"
+            b"Content-Length: %d\r\n\r\n" % (first, last, SIZE, len(body))
+        )
+        self.wfile.write(body if mood == "good" else body[: len(body) // 2])
+        self.wfile.flush()
+        if mood == "stall":
+            self.server.over.wait()
+
+
+class LoopbackServer(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    mood = "good"
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def handle_error(self, request, client_address):
+        """A client that hangs up is what these tests are about."""
+
+    def stop(self):
+        self.over.set()
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+
+
+class CurlWorld:
+    def __init__(self):
+        self.server = LoopbackServer()
+        self.transport = CurlTransport(CurlSettings(proxy=""))
+
+    def behave(self, mood):
+        self.server.mood = mood
+
+    def fetch(self, first, last):
+        return Fetch(first, last, "http://127.0.0.1:%d/" % self.server.server_address[1])
+
+    def close(self):
+        self.transport.close()
+        self.server.stop()
+
+
+class Stalling(io.BytesIO):
+    """Half of the bytes, and then nothing until the test is over."""
+
+    def __init__(self, data, over):
+        super().__init__(data)
+        self.over = over
+
+    def read(self, size=-1):
+        data = super().read(size)
+        if not data:
+            self.over.wait()
+        return data
+
+    def readinto(self, room):
+        size = super().readinto(room)
+        if not size:
+            self.over.wait()
+        return size
+
+
+class ThreadWorld:
+    name = "memory"
+
+    def __init__(self):
+        self.mood = "good"
+        self.over = threading.Event()
+        self.before = set(threading.enumerate())
+        self.transport = ThreadTransport(self)
+
+    def behave(self, mood):
+        self.mood = mood
+
+    def fetch(self, first, last):
+        return Fetch(first, last, "memory")
+
+    def get_reader(self, first, last):
+        data = CONTENT[first : last + 1]
+        if self.mood == "silent":
+            self.over.wait()
+        half = data[: len(data) // 2]
+        return {"good": io.BytesIO(data), "cut": io.BytesIO(half)}.get(self.mood) or Stalling(half, self.over)
+
+    def close(self):
+        self.transport.close()
+        self.over.set()
+        for thread in set(threading.enumerate()) - self.before:
+            thread.join()
+
+
+class SimulatedWorld:
+    def __init__(self):
+        self.server = SimulatedServer(SIZE, 11, {"good": 1.0})
+        self.transport = SimulatedTransport(self.server, VirtualClock())
+
+    def behave(self, mood):
+        self.server.moods = {mood: 1.0}
+
+    def fetch(self, first, last):
+        return Fetch(first, last, "simulated://content")
+
+    def close(self):
+        self.transport.close()
+
+
+@pytest.fixture(params=[CurlWorld, ThreadWorld, SimulatedWorld], ids=["curl", "threads", "simulator"])
+def world(request):
+    world = request.param()
+    yield world
+    world.close()
+
+
+class Transfer:
+    """A fetch of some blocks on its way into a buffer, and what was heard of it."""
+
+    def __init__(self, world, first_block=0, stop_block=SIZE // BLOCK):
+        self.world = world
+        self.first, self.stop = first_block * BLOCK, stop_block * BLOCK
+        self.buffer = bytearray(b"\xee" * SIZE)
+        self.store = BufferStore(self.buffer, SIZE, BLOCK)
+        self.lane = self.store.lane()
+        self.sink = BlockSink()
+        self.lane.aim(self.sink, first_block, stop_block)
+        self.fetch = world.fetch(self.first, self.stop - 1)
+        self.events = []
+        world.transport.start(self.fetch, self.sink)
+
+    def hear(self, kind):
+        """Poll until there is such an event of this fetch."""
+        while not any(isinstance(event, kind) for event in self.events):
+            poll(self.world, [self])
+        return next(event for event in self.events if isinstance(event, kind))
+
+    def admit(self):
+        self.hear(Answered)
+        self.world.transport.admit(self.fetch)
+        return self
+
+    def release(self):
+        self.sink.release()
+        self.lane.release()
+        return bytes(self.buffer)
+
+
+def poll(world, transfers, timeout=1.0):
+    for event in world.transport.poll(timeout):
+        for transfer in transfers:
+            if event.fetch is transfer.fetch:
+                transfer.events.append(event)
+
+
+def only(first, stop):
+    """The content from `first` to `stop`, and nothing anywhere else."""
+    return b"\xee" * first + CONTENT[first:stop] + b"\xee" * (SIZE - stop)
+
+
+UNTOUCHED = only(0, 0)
+
+
+def test_no_byte_reaches_the_sink_before_admit(world):
+    transfer = Transfer(world)
+    transfer.hear(Answered)
+    for _ in range(5):
+        poll(world, [transfer], 0.02)
+    assert transfer.sink.at == 0
+    assert [type(event) for event in transfer.events] == [Answered]
+    world.transport.stop(transfer.fetch)
+    transfer.hear(Ended)
+    assert transfer.release() == UNTOUCHED
+
+
+@pytest.mark.parametrize(("first", "stop"), [(0, 40), (7, 8), (13, 29)])
+def test_an_admitted_body_fills_its_blocks_and_ends_once(world, first, stop):
+    transfer = Transfer(world, first, stop).admit()
+    assert transfer.hear(Ended).outcome is Outcome.DONE
+    poll(world, [transfer], 0.02)
+    assert [type(event) for event in transfer.events] == [Answered, Ended]
+    assert transfer.store.byte_ranges.count == stop - first
+    assert transfer.release() == only(first * BLOCK, stop * BLOCK)
+
+
+def test_a_refused_body_leaves_no_byte(world):
+    transfer = Transfer(world)
+    transfer.hear(Answered)
+    world.transport.refuse(transfer.fetch)
+    assert transfer.hear(Ended).outcome is Outcome.REFUSED
+    assert transfer.release() == UNTOUCHED
+
+
+def test_a_stop_is_answered_where_no_answer_comes(world):
+    world.behave("silent")
+    transfer = Transfer(world)
+    poll(world, [transfer], 0.02)
+    world.transport.stop(transfer.fetch)
+    assert transfer.hear(Ended).outcome is Outcome.HALTED
+    assert transfer.release() == UNTOUCHED
+
+
+def test_a_stop_is_answered_within_a_body_that_stalls(world):
+    world.behave("stall")
+    transfer = Transfer(world).admit()
+    while transfer.sink.at == 0:
+        poll(world, [transfer], 0.02)
+    world.transport.stop(transfer.fetch)
+    assert transfer.hear(Ended).outcome is Outcome.HALTED
+    at = transfer.sink.at
+    poll(world, [transfer], 0.02)
+    assert transfer.sink.at == at
+    assert transfer.release() == only(0, at)
+
+
+def test_a_halted_sink_ends_its_transfer(world):
+    transfer = Transfer(world)
+    transfer.hear(Answered)
+    transfer.sink.halt()
+    world.transport.admit(transfer.fetch)
+    assert transfer.hear(Ended).outcome is Outcome.HALTED
+    assert transfer.release() == UNTOUCHED
+
+
+def test_a_body_that_is_cut_short_says_so_and_keeps_what_came(world):
+    world.behave("cut")
+    transfer = Transfer(world).admit()
+    assert transfer.hear(Ended).outcome is Outcome.CUT
+    at = transfer.sink.at
+    assert at < SIZE
+    assert transfer.store.byte_ranges.count == at // BLOCK
+    assert transfer.release() == only(0, at)
+
+
+def test_a_body_never_goes_beyond_the_limit_of_its_sink(world):
+    transfer = Transfer(world)
+    transfer.hear(Answered)
+    transfer.sink.limit = 1500
+    world.transport.admit(transfer.fetch)
+    transfer.hear(Ended)
+    assert transfer.sink.at <= 1500
+    assert transfer.release() == only(0, transfer.sink.at)
+
+
+def test_transfers_beside_each_other_do_not_mix(world):
+    transfers = [Transfer(world, 5 * number, 5 * number + 5) for number in range(8)]
+    waiting = list(transfers)
+    while waiting:
+        poll(world, transfers)
+        for transfer in waiting:
+            if transfer.events:
+                world.transport.admit(transfer.fetch)
+        waiting = [transfer for transfer in waiting if not transfer.events]
+    for number, transfer in enumerate(transfers):
+        while not isinstance(transfer.events[-1], Ended):
+            poll(world, transfers)
+        assert transfer.events[-1].outcome is Outcome.DONE
+        assert transfer.release() == only(5000 * number, 5000 * number + 5000)
+
+
+def test_nothing_more_comes_of_a_fetch_that_has_ended(world):
+    transfer = Transfer(world).admit()
+    transfer.hear(Ended)
+    world.transport.stop(transfer.fetch)
+    world.transport.refuse(transfer.fetch)
+    world.transport.admit(transfer.fetch)
+    poll(world, [transfer], 0.02)
+    assert len(transfer.events) == 2
+    transfer.release()
+
+
+def test_a_wake_from_another_thread_ends_the_next_poll(world):
+    thread = threading.Thread(target=world.transport.wake)
+    thread.start()
+    assert not world.transport.poll(1000.0)
+    thread.join()
+
+
+def test_a_transport_closes_over_transfers_in_every_state(world):
+    Transfer(world)
+    Transfer(world).hear(Answered)
+    world.behave("silent")
+    Transfer(world)
