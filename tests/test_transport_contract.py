@@ -71,7 +71,7 @@ class CurlWorld:
         self.server.mood = mood
 
     def fetch(self, first, last):
-        return Fetch(first, last, "http://127.0.0.1:%d/" % self.server.server_address[1])
+        return Fetch(first, last, f"http://127.0.0.1:{self.server.server_address[1]}/")
 
     def close(self):
         self.transport.close()

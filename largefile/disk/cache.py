@@ -201,7 +201,7 @@ class LocalDownloadCache(CacheWrites):
     def _after_fork(self) -> None:
         """In a forked child: the lock and the files are the parent's business."""
         if self._lock is not None:
-            self._lock.release()
+            self._lock.forget()
         self._group.poisoned = "this process was forked from the one that opened it"
 
 

@@ -275,7 +275,13 @@ class CurlTransport:
 
     def _unpause(self, transfer: _Transfer) -> None:
         # The pause was asked for in a callback that has returned since, so the handle is paused now.
-        transfer.curl.pause(pycurl.PAUSE_CONT)
+        # What libcurl has already read of the body goes to the sink inside this call: if the sink takes no
+        # more of it (it was halted a moment ago), the transfer ends here.
+        try:
+            transfer.curl.pause(pycurl.PAUSE_CONT)
+        except pycurl.error as error:
+            code, text = error.args
+            self._end(transfer, transfer.outcome(code), code, text)
         self._timer = time.monotonic()
 
     def _on_socket(self, event: int, fd: int, multi: Any, data: Any) -> None:
