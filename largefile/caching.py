@@ -6,9 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING, Any, Literal
 
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
 from largefile.engine.committer import Committer
@@ -27,6 +25,9 @@ from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader
 from largefile.wire.readers import Reader, Source
 from largefile.wire.threads import ReaderSource
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["CachingDownloader", "download", "start_download"]
 

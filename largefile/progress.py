@@ -61,9 +61,7 @@ def adder(update: Callable[[int], object]) -> Callback:
     return tell
 
 
-def plain_lines(
-    out: TextIO, interval: float = 2.0, clock: Callable[[], float] = time.monotonic
-) -> Callback:
+def plain_lines(out: TextIO, interval: float = 2.0, clock: Callable[[], float] = time.monotonic) -> Callback:
     """A line of text every `interval` seconds and at each change of phase, for logs."""
     due, phase = 0.0, ""
 
@@ -98,7 +96,9 @@ def line(stats: DownloadStats) -> str:
     'downloading  25% 1.0 MiB of 4.0 MiB, 1.0 MiB/s, 0:03 left, 2 connections'
     """
     if not stats.download_size:
-        return f"{stats.phase} {human_bytes(stats.downloaded_bytes)}" if stats.downloaded_bytes else stats.phase
+        return (
+            f"{stats.phase} {human_bytes(stats.downloaded_bytes)}" if stats.downloaded_bytes else stats.phase
+        )
     done, size = stats.cached_or_streamed_bytes, stats.download_size
     # Rounded down: 100 % is said when nothing is missing, and not a block earlier.
     words = f"{stats.phase} {100 * done // size:3d}% {human_bytes(done)} of {human_bytes(size)}"

@@ -109,6 +109,17 @@ def test_schedule_and_transport_meet_only_in_the_engine():
     assert [path for path in both if not path.startswith("testing")] == ["engine/pump.py"]
 
 
+DEPENDENCIES = {"certifi", "click", "pycurl", "rich", "xxhash"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_only_declared_dependencies_are_imported(path):
+    if path.suffix == ".pyx":
+        pytest.skip("the compiled modules import C and each other")
+    used = {name.partition(".")[0] for name, annotations in imports(path) if not annotations}
+    assert used <= DEPENDENCIES | {"largefile"} | set(sys.stdlib_module_names)
+
+
 def run(code):
     env = {**os.environ, "PYTHONSAFEPATH": ""}
     return subprocess.run(

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from disk_helpers import MemoryFile, folder, leave, names, new_cache, noise, present, put, reopen
+from disk_helpers import MemoryFile, OtherBoot, folder, leave, names, new_cache, noise, present, put, reopen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -490,6 +490,45 @@ def test_a_follower_sees_each_block_as_it_lands_wherever_it_is(tmp_path):
             follower.read_at(1, 447)
         put(cache, CONTENT, 0, 1)
         assert follower.tail(10) == ByteRange(0, 127)
+
+
+def test_a_follower_of_another_boot_believes_live_entries_only_after_a_recovery(tmp_path):
+    cache = new_cache(tmp_path, 1000, 64)
+    put(cache, CONTENT, 1)
+    cache.commit()
+    put(cache, CONTENT, 0)
+    leave(cache)
+    with reopen(tmp_path, read_only=True, ops=OtherBoot()) as follower:
+        assert present(follower) == {1}
+        assert follower.tail(0.01) is None
+        with pytest.raises(UncachedRangeError):
+            follower.read_at(1, 0)
+        with reopen(tmp_path, ops=OtherBoot()):
+            assert follower.read_at(1, 0) == CONTENT[:1]
+            assert follower.tail(10) == ByteRange(0, 127)
+
+
+def open_descriptors():
+    gc.collect()
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of descriptors on this system")
+def test_no_descriptor_is_left_open(tmp_path):
+    new_cache(tmp_path, 1000, 64).close()
+    before = open_descriptors()
+    with reopen(tmp_path) as cache:
+        put(cache, CONTENT, 0)
+        with pytest.raises(CacheBusyError):
+            reopen(tmp_path)
+        reopen(tmp_path, read_only=True).close()
+        cache.view(ByteRange(0, 9)).release()
+    with pytest.raises(NotEnoughSpaceError):
+        create_cache_files(*names(tmp_path), 10**15, 1 << 30, replace=True)
+    (tmp_path / "x.part").unlink()
+    with pytest.raises(FileNotFoundError):
+        reopen(tmp_path)
+    assert open_descriptors() == before
 
 
 def test_a_follower_hears_of_the_end(tmp_path):

@@ -9,8 +9,9 @@ from disk_helpers import Died, MortalOps, folder, names, new_cache, noise, put, 
 
 from largefile.core.ranges import ByteRange
 from largefile.disk.fileops import FileOps
+from largefile.disk.files import LocalFile
 from largefile.disk.header import State
-from largefile.disk.publish import clean_up, part_paths, publish
+from largefile.disk.publish import clean_up, part_paths, publish, publish_file
 from largefile.errors import CacheIOError, DestinationExistsError, IncompleteError
 
 CONTENT = noise(300)
@@ -171,3 +172,15 @@ def test_a_name_that_leaves_no_room_for_its_index_is_refused(tmp_path):
     assert part_paths(tmp_path / longest)[1].endswith(".part.idx")
     with pytest.raises(ValueError, match="256"):
         part_paths(tmp_path / (longest + "x"))
+
+
+def test_a_file_without_an_index_is_published_by_the_same_rules(tmp_path):
+    data = LocalFile.create(str(tmp_path / "x.part"))
+    data.write_at(CONTENT, 0)
+    (tmp_path / "x").write_bytes(b"precious")
+    with pytest.raises(DestinationExistsError):
+        publish_file(data, tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"precious"
+    assert publish_file(data, tmp_path / "x", overwrite=True) == str(tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == CONTENT
+    assert files(tmp_path) == ["x"]

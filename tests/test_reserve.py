@@ -91,6 +91,14 @@ def test_a_sparse_file_counts_only_what_is_allocated(tmp_path):
     with path.open("wb") as file:
         file.write(noise(1 << 20))
         file.truncate(8 << 20)
+
+    class Tight(FileOps):
+        def free_bytes(self, path):
+            return 2 << 20
+
+    with pytest.raises(NotEnoughSpaceError) as caught:
+        reserve_space(path, 8 << 20, ops=Tight())
+    assert caught.value.needed == 7 << 20
     assert reserve_space(path, 8 << 20)
     assert path.stat().st_blocks * 512 >= 8 << 20
 

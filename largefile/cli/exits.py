@@ -83,7 +83,7 @@ def exit_code(error: BaseException) -> int:
 
     Examples
     --------
-    >>> exit_code(NotFoundError("404 Not Found")), exit_code(ValueError("no such size")), exit_code(KeyError())
+    >>> exit_code(NotFoundError("404 Not Found")), exit_code(ValueError("too large")), exit_code(KeyError())
     (3, 2, 1)
     """
     return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), OTHER)

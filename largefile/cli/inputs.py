@@ -5,53 +5,56 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import click
 
 from largefile.rules.naming import basename_from_url
 from largefile.rules.rate import parse_rate
 
-__all__ = ["AUTO_OR_COUNT", "RATE", "SIZE", "SIZE_OR_AUTO", "credentials", "destination", "headers"]
+__all__ = ["count_or_auto", "credentials", "destination", "headers", "rate", "size", "size_or_auto"]
 
 
-class Size(click.ParamType[int | str]):
-    """Bytes, as people write them: ``1048576``, ``64K``, ``64KiB``, ``1M``; with `auto` also that word."""
-
-    name = "size"
-
-    def __init__(self, *, auto: bool = False, rate: bool = False) -> None:
-        self._auto = auto
-        self._rate = rate
-        self._words = "a rate in bytes a second" if rate else "a size in bytes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        if isinstance(value, int):
-            return value
-        if self._auto and value == "auto":
-            return "auto"
-        text = re.sub(r"/s$" if self._rate else "$", "", value.strip(), flags=re.IGNORECASE)
-        try:
-            return parse_rate(re.sub(r"(?<=[kmgtKMGT])(i?B)$|(?<=[0-9])B$", "", text))
-        except ValueError:
-            also = ", or 'auto'" if self._auto else ""
-            self.fail(f"{value!r} is not {self._words}, such as 65536, 64K or 1M{also}", param, ctx)
+Context = click.Context | None
+Parameter = click.Parameter | None
 
 
-class Count(click.ParamType[int | str]):
+def size_or_auto(context: Context, parameter: Parameter, value: str) -> int | str:
+    """Bytes, as people write them: ``1048576``, ``64K``, ``64KiB``, ``1M``; or ``auto``.
+
+    Examples
+    --------
+    >>> size_or_auto(None, None, "64KiB"), size_or_auto(None, None, "auto")
+    (65536, 'auto')
+    """
+    return value if value == "auto" else size(context, parameter, value)
+
+
+def size(context: Context, parameter: Parameter, value: str) -> int:
+    """Bytes, as people write them."""
+    try:
+        return parse_rate(re.sub(r"(?<=[kmgtKMGT])(i?B)$|(?<=[0-9])B$", "", value.strip()))
+    except ValueError:
+        text = f"{value!r} is not a size in bytes, such as 65536, 64K or 1M"
+        raise click.BadParameter(text, context, parameter) from None
+
+
+def rate(context: Context, parameter: Parameter, value: str | None) -> int | None:
+    """Bytes a second."""
+    if value is None:
+        return None
+    try:
+        return parse_rate(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+
+
+def count_or_auto(context: Context, parameter: Parameter, value: str) -> int | str:
     """A number, or ``auto``. Its bounds are the library's to check."""
-
-    name = "N|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        if isinstance(value, int) or value == "auto":
-            return value  # type: ignore[no-any-return]
-        if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII):
-            self.fail(f"{value!r} is neither a number nor 'auto'", param, ctx)
-        return int(value)
-
-
-SIZE, SIZE_OR_AUTO, RATE, AUTO_OR_COUNT = Size(), Size(auto=True), Size(rate=True), Count()
+    if value == "auto":
+        return value
+    if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII):
+        raise click.BadParameter(f"{value!r} is neither a number nor 'auto'", context, parameter)
+    return int(value)
 
 
 def headers(lines: Sequence[str]) -> dict[str, str]:
@@ -95,6 +98,3 @@ def destination(url: str, output: str | None) -> str:
     if output.endswith("/"):
         raise click.UsageError(f"folder {output!r} does not exist")
     return output
-
-
-OnChange = Literal["restart", "fail"]

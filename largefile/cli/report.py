@@ -16,7 +16,7 @@ from largefile.errors import CancelledError, InternalError, LargeFileError
 from largefile.progress import human_bytes
 from largefile.stats import DownloadStatus
 
-__all__ = ["Report", "say", "summary"]
+__all__ = ["Report", "printable", "say", "show", "summary"]
 
 VOUCHERS = {
     "digest": "verified by its digest",
@@ -26,9 +26,19 @@ VOUCHERS = {
 }
 
 
+def printable(text: str) -> str:
+    """Text in one line, without what steers a terminal: servers choose parts of our messages."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+
+
+def show(text: str) -> None:
+    """A line for people, on stderr; stdout is for what was asked for."""
+    click.echo(printable(text), err=True)
+
+
 def say(text: str) -> None:
-    """A line for people."""
-    click.echo(f"largefile: {text}", err=True)
+    """A remark of the program."""
+    show(f"largefile: {text}")
 
 
 @dataclass
@@ -109,7 +119,7 @@ def message_of(error: BaseException) -> str:
         text = f"a bug of largefile: {type(error).__name__}: {error}"
     else:
         text = str(error) or type(error).__name__
-    return " ".join(text.split())
+    return printable(text)
 
 
 def name_of(error: BaseException) -> str:

@@ -27,7 +27,7 @@ from largefile.errors import (
     PartialFileError,
 )
 
-__all__ = ["clean_up", "part_paths", "publish"]
+__all__ = ["clean_up", "part_paths", "publish", "publish_file"]
 
 _NO_LINKS = NO_SUPPORT | {errno.EPERM, errno.EMLINK, errno.EXDEV}
 
@@ -86,11 +86,18 @@ def publish(cache: LocalDownloadCache, dest: str | os.PathLike[str], *, overwrit
         raise DestinationExistsError(target)
     cache.commit()
     cache.mark(State.PUBLISHED)
-    ops.fchmod(data.fd, 0o666 & ~ops.umask(), data.name)
-    _move(data, target, overwrite)
-    ops.fsync_dir(_folder(target))
+    _give_name(data, target, overwrite)
     _unlink(cache.index_path, ops)
     cache.close()
+    return target
+
+
+def publish_file(data: LocalFile, dest: str | os.PathLike[str], *, overwrite: bool = False) -> str:
+    """Make a file that has no index `dest`, and close it; the path. DestinationExistsError as `publish`."""
+    target = os.fspath(dest)
+    data.sync()
+    _give_name(data, target, overwrite)
+    data.close()
     return target
 
 
@@ -122,6 +129,13 @@ def clean_up(dest: str | os.PathLike[str], index: str | os.PathLike[str], *, ops
         _unlink(index_path, ops)
         lock.release()
         return True
+
+
+def _give_name(data: LocalFile, target: str, overwrite: bool) -> None:
+    """The mode of an ordinary file, the final name, and both on the disk."""
+    data.ops.fchmod(data.fd, 0o666 & ~data.ops.umask(), data.name)
+    _move(data, target, overwrite)
+    data.ops.fsync_dir(_folder(target))
 
 
 def _move(data: LocalFile, target: str, overwrite: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from largefile.core.bitmap import Bitmap
 
 __all__ = ["block_map"]
@@ -35,5 +37,5 @@ def block_map(bitmap: Bitmap, cells: int) -> list[float]:
     if not blocks:
         return [1.0] * cells
     edges = [cell * blocks // cells for cell in range(cells + 1)]
-    places = [(start, max(start + 1, stop)) for start, stop in zip(edges, edges[1:], strict=False)]
+    places = [(start, max(start + 1, stop)) for start, stop in pairwise(edges)]
     return [bitmap.count(start, stop) / (stop - start) for start, stop in places]

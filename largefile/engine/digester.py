@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from typing import Protocol, runtime_checkable
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from largefile.core.byteranges import ByteRanges
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["Digester"]
 

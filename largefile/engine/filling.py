@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING
 
 from largefile.disk.buffers import BufferStore
 from largefile.engine.delivery import describe, vouched_by
@@ -17,6 +16,9 @@ from largefile.rules.sizing import auto_block_size
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader
 from largefile.wire.readers import MIB
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["Filling"]
 

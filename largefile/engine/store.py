@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING, Protocol
 
 from largefile.core.byteranges import ByteRanges
 from largefile.core.ranges import ByteRange
 from largefile.core.sink import BlockSink
 from largefile.disk.blocklane import BlockLane
 from largefile.disk.cache import DownloadCache
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["ForeignStore", "Seat", "Store", "StoreLane"]
 

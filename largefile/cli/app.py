@@ -1,0 +1,67 @@
+"""The program: its commands, and the one place where an error becomes a line of text and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+import largefile
+from largefile.cli.demo import demo
+from largefile.cli.exits import MEANINGS, OTHER
+from largefile.cli.get import get
+from largefile.cli.info import export, info
+from largefile.cli.report import Report
+from largefile.cli.verify import verify
+
+__all__ = ["main"]
+
+CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {words}" for code, words in MEANINGS.items())
+
+
+class Program(click.Group):
+    """A group of commands whose every failure ends in `Report.fail`."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run, and leave by `sys.exit` with a code of the table."""
+        given = list(sys.argv[1:] if args is None else args)
+        report = Report.of(given)
+        try:
+            code = super().main(given, *rest, **extra | {"standalone_mode": False, "obj": report})
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            code = error.exit_code
+        except BrokenPipeError:
+            code = silenced()
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all that there is ends here
+            code = report.fail(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def silenced() -> int:
+    """Whoever read our output has left: say no more, not even when Python flushes at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OTHER
+
+
+@click.group(
+    cls=Program,
+    epilog=CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(largefile.__version__, prog_name="largefile", message="%(prog)s %(version)s")
+def main() -> None:
+    """Move very large files over HTTP: many ranged requests at once, resumable after any crash.
+
+    \b
+    largefile get https://example.org/model.bin       fetch, or go on fetching
+    largefile info model.bin                          how far is it?
+    largefile demo                                    see it work, without any network
+    """
+
+
+for command in (get, info, verify, export, demo):
+    main.add_command(command)
