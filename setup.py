@@ -14,6 +14,7 @@ directives = {
     "embedsignature": True,
     "freethreading_compatible": True,
     "binding": True,
+    "autotestdict": False,
     "boundscheck": DEBUG,
     "wraparound": False,
     "cdivision": not DEBUG,

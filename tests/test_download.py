@@ -363,7 +363,7 @@ def test_a_new_version_of_another_size_is_begun_anew(server, dest):
 
 def test_on_change_fail_keeps_the_old_bytes_and_says_what_changed(server, dest):
     server.behave = replace_at(server, 4)
-    with pytest.raises(SourceChangedError, match='"v2".*"v1"') as caught:
+    with pytest.raises(SourceChangedError, match=r'"v2".*"v1"') as caught:
         get(server, dest, on_change="fail")
     assert caught.value.status.cached_or_streamed_bytes > 0
     assert names(dest.parent) == {path.name for path in parts(dest)}
@@ -588,7 +588,7 @@ def test_a_buffer_is_filled_and_not_a_byte_beyond(server):
 def test_a_buffer_that_is_too_short_or_read_only_is_a_value_error(server):
     with pytest.raises(ValueError, match=f"{SIZE - 1} bytes.*{SIZE}"):
         get(server, None, into=bytearray(SIZE - 1))
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(TypeError, match="read-only"):
         get(server, None, into=bytes(SIZE))
 
 
@@ -633,7 +633,7 @@ def test_a_progress_callback_that_raises_is_logged_and_not_fatal(server, dest, c
     with caplog.at_level(logging.ERROR, "largefile"):
         get(server, dest, progress=tell)
     check_delivered(dest)
-    assert caplog.text.count("the bar broke") == 1
+    assert caplog.text.count("RuntimeError: the bar broke") == 1
 
 
 def test_cancel_ends_it_within_a_second_and_the_next_call_goes_on(dest):
@@ -673,7 +673,11 @@ def test_a_complete_partial_is_published_without_a_request(server, dest):
         get(server, dest)
     assert server.requests == []
     dest.unlink()
-    server.behave = lambda request: dest.write_bytes(b"late")  # it comes while we are at it
+
+    def late(request):  # it comes while we are at it
+        dest.write_bytes(b"late")
+
+    server.behave = late
     with pytest.raises(largefile.DestinationExistsError):
         get(server, dest)
     asked = len(server.requests)
@@ -791,5 +795,5 @@ def test_a_terabyte_is_planned_and_begun_without_its_bytes(tmp_path):
         with reader, largefile.LocalDownloadCache.open(data, index, reserve="span", durable=False) as cache:
             with pytest.raises(NotFoundError):
                 largefile.CachingDownloader(reader, cache, durable=False).run()
-            landed, where = cache.next_cached(0)
+            _, where = cache.next_cached(0)
             assert cache.read_at(1000, where.first) == server.content.read(where.first, where.first + 999)

@@ -81,7 +81,7 @@ def test_a_resume_needs_the_same_size_and_a_validator_or_the_callers_digest(stor
         same_etag = stored.strong_etag and stored.etag == found.etag
         same_date = stored.last_modified is not None and stored.last_modified == found.last_modified
         assert same_digest or same_etag or same_date
-        assert same_digest or stored.compare(found) is Match.EQUAL
+        assert stored.compare(found) is Match.EQUAL
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,10 @@ def test_a_resume_needs_the_same_size_and_a_validator_or_the_callers_digest(stor
         (Identity('W/"a"', MONDAY, 9), Identity('W/"a"', MONDAY, 9), True, "Last-Modified is the same"),
         (Identity('W/"a"', None, 9), Identity('W/"a"', None, 9), False, "only a weak ETag"),
         (Identity(None, None, 9), Identity(None, None, 9), False, "neither ETag nor Last-Modified"),
-        (Identity(None, None, 9, ONE), Identity(None, None, 9, ONE), True, "digest is the same"),
-        (Identity('"a"', None, 9, ONE), Identity('"b"', None, 9, ONE), True, "digest is the same"),
+        (Identity(None, None, 9, ONE), Identity(None, None, 9, ONE), True, "digest will decide"),
+        (Identity('"a"', None, 9, ONE), Identity(None, MONDAY, 9, ONE), True, "digest will decide"),
+        (Identity('"a"', None, 9, ONE), Identity('"b"', None, 9, ONE), False, 'was "a" and is "b"'),
+        (Identity(None, MONDAY, 9, ONE), Identity(None, TUESDAY, 9, ONE), False, "Last-Modified was"),
         (Identity('"a"', None, 9, ONE), Identity('"a"', None, 9, TWO), False, "digest was to be"),
         (Identity('"a"', None, 9), Identity('"a"', None, 9, ONE), True, "ETag is the same"),
         (Identity(None, None, 9, ONE), Identity(None, None, 8, ONE), False, "size was 9 bytes and is 8"),
@@ -106,6 +108,12 @@ def test_whether_a_new_process_may_go_on_and_why(stored, found, resumable, words
     answer, reason = stored.resumable_with(found)
     assert answer is resumable
     assert words in reason
+
+
+@given(identities, identities)
+def test_a_validator_is_shared_if_both_have_one_of_its_kind(a, b):
+    kinds = [(a.etag, b.etag), (a.last_modified, b.last_modified)]
+    assert a.shares_validator(b) is any(None not in pair for pair in kinds)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -35,7 +36,10 @@ from largefile import (
     SourceChangedError,
 )
 from largefile.caching import start_download
+from largefile.core.sink import BlockSink
 from largefile.disk.create import create_cache_files
+from largefile.events import Answered, Fetch, Outcome
+from largefile.wire.curl import CurlTransport
 
 pytestmark = pytest.mark.servers
 
@@ -196,6 +200,18 @@ def test_redirects_are_followed_once_and_remembered(nginx, tmp_path, content, pa
 def test_nothing_leads_from_https_to_http(nginx, tmp_path, content):
     with pytest.raises(RefusedError, match="from https to http"):
         largefile.download(nginx.https("/downgraded/content"), tmp_path / "x", ca_file=nginx.ca_file)
+
+
+def test_a_body_for_a_sink_that_takes_no_more_is_an_end_and_no_error(nginx, content):
+    # libcurl has read some of the body together with the head, and hands it out while it is let go on.
+    sink, fetch = BlockSink(), Fetch(0, 99, nginx.url("/files/content"))
+    with contextlib.closing(CurlTransport()) as transport:
+        transport.start(fetch, sink)
+        until(lambda: any(isinstance(news, Answered) for news in transport.poll(0.1)), what="an answer")
+        sink.halt()
+        transport.admit(fetch)
+        ends = until(lambda: transport.poll(0.1), what="the end")
+    assert [(end.fetch, end.outcome) for end in ends] == [(fetch, Outcome.HALTED)]
 
 
 # --- servers that can less ---------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from largefile.engine.pump import Pump
 from largefile.errors import IncompleteError, LargeFileError, NotFoundError, SourceChangedError
 from largefile.rules.schedule import Scheduler
 from largefile.testing.simulated_server import MOODS, SimulatedServer, content
-from largefile.testing.simulator import SimulatedSource, SimulatedTransport, VirtualClock
+from largefile.testing.simulated_source import SimulatedSource
+from largefile.testing.simulator import SimulatedTransport, VirtualClock
 
 CURABLE = sorted(mood for mood, curable in MOODS.items() if curable)
 
@@ -48,7 +49,7 @@ def download(
     """Run a download of `server` as the engine does, from the probe to the end."""
     clock = VirtualClock()
     transport = SimulatedTransport(server, clock, seed=seed, max_chunk=max_chunk)
-    source = SimulatedSource(server, transport, clock)
+    source = SimulatedSource(transport, clock)
     result = Download(server, transport, 0.0, bytearray(b"\xee" * server.size), None, None, None)
     try:
         first = run(result, source, transport, clock, block_size, seed, concurrency, present, probe, options)

@@ -218,8 +218,9 @@ def test_an_admitted_body_fills_its_blocks_and_ends_once(world, first, stop):
     assert transfer.release() == only(first * BLOCK, stop * BLOCK)
 
 
-def test_a_refused_body_leaves_no_byte(world):
-    transfer = Transfer(world)
+@pytest.mark.parametrize("blocks", [1, 40], ids=["drained", "dropped"])
+def test_a_refused_body_leaves_no_byte(world, blocks):
+    transfer = Transfer(world, 0, blocks)
     transfer.hear(Answered)
     world.transport.refuse(transfer.fetch)
     assert transfer.hear(Ended).outcome is Outcome.REFUSED
@@ -241,10 +242,12 @@ def test_a_stop_is_answered_within_a_body_that_stalls(world):
     while transfer.sink.at == 0:
         poll(world, [transfer], 0.02)
     world.transport.stop(transfer.fetch)
+    world.transport.stop(transfer.fetch)
     assert transfer.hear(Ended).outcome is Outcome.HALTED
     at = transfer.sink.at
     poll(world, [transfer], 0.02)
     assert transfer.sink.at == at
+    assert [type(event) for event in transfer.events] == [Answered, Ended]
     assert transfer.release() == only(0, at)
 
 

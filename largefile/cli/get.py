@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import sys
-import types
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ import click
 
 from largefile.cli.inputs import count_or_auto, credentials, destination, headers, rate, size_or_auto
 from largefile.cli.report import Report, say, show, summary
+from largefile.cli.stopping import interruptible
 from largefile.errors import CancelledError, LargeFileError
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ OPTIONS = [
         "--checksum",
         "digest",
         metavar="ALG:HEX",
-        help="Verify the file from end to end, e.g. sha256:1f8a…",
+        help="Verify the file from end to end, e.g. sha256:1f8a...",
     ),
     click.option(
         "--limit-rate", callback=rate, metavar="RATE", help="Bytes a second over all, e.g. 500K or 10M."
@@ -95,10 +94,6 @@ def with_options(command: Any) -> Any:
     for option in reversed(OPTIONS):
         command = option(command)
     return command
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends a download as Ctrl-C does."""
 
 
 @click.command(short_help="Fetch a file; go on where an earlier run stopped.")
@@ -178,20 +173,6 @@ def interruption(job: Job[DownloadStatus]) -> BaseException:
     except (LargeFileError, TimeoutError) as found:
         return found if isinstance(found, LargeFileError) else error
     return error
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM works as Ctrl-C does, meanwhile."""
-
-    def stop(number: int, frame: types.FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class ToStderr(logging.Handler):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from largefile.cli.report import Report, printable
+from largefile.cli.report import Report, drawn, printable
 from largefile.errors import PartialFileError
-from largefile.progress import human_bytes, shade
+from largefile.progress import human_bytes
 
 if TYPE_CHECKING:
     from largefile.disk.follower import FollowerCache
@@ -41,7 +41,7 @@ def info(report: Report, /, file: str, as_json: bool) -> None:
         return
     for text in described(found):
         click.echo(printable(text))
-    click.echo(shade(cells))
+    click.echo(drawn(cells))
 
 
 @click.command(short_help="Print which blocks are there, as the Go package's index.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ import click
 
 from largefile.cli.exits import OTHER, exit_code
 from largefile.errors import CancelledError, InternalError, LargeFileError
-from largefile.progress import human_bytes
+from largefile.progress import human_bytes, shade
 from largefile.stats import DownloadStatus
 
-__all__ = ["Report", "printable", "say", "show", "summary"]
+__all__ = ["Report", "drawn", "printable", "say", "show", "summary"]
 
 VOUCHERS = {
     "digest": "verified by its digest",
@@ -29,6 +30,11 @@ VOUCHERS = {
 def printable(text: str) -> str:
     """Text in one line, without what steers a terminal: servers choose parts of our messages."""
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+
+
+def drawn(cells: Sequence[float]) -> str:
+    """A block map, in characters that stdout has."""
+    return shade(cells, ascii_only=not (sys.stdout.encoding or "").lower().startswith("utf"))
 
 
 def show(text: str) -> None:

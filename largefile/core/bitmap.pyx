@@ -1,4 +1,3 @@
-# cython: autotestdict=False
 """Words of bits: one bit a block, searched 64 at a time.
 
 Single bits are set and cleared by one atomic instruction, so several threads may change one bitmap

@@ -1,4 +1,3 @@
-# cython: autotestdict=False
 """Which blocks of a content are there: a bit a block, and how far the content reaches without a gap.
 
 Two classes with one face: `ByteRangesTracker` is for one thread, `ByteRanges` for many. What the second adds:

@@ -1,4 +1,3 @@
-# cython: autotestdict=False
 """All arithmetic on ranges of bytes: 64-bit, checked, inclusive at both ends as in HTTP."""
 
 cimport cython

@@ -1,50 +1,47 @@
-from typing import Protocol, final
+from typing import Final, Protocol, final, type_check_only
 
 from typing_extensions import Buffer
 
-STEP: int  # at most so many bytes between two calls of a lane's settle: 1 MiB
+STEP: Final[int]  # at most so many bytes between two calls of a lane's settle: 1 MiB
 
+@type_check_only
 class Lane(Protocol):
-    """What a store gives each connection: it knows where bytes go and what to do with them there."""
-    def settle(self, sink: BlockSink) -> None:
-        """Every byte before ``sink.at`` is in place. Called at each block's end and at least every STEP bytes.
-
-        When ``sink.at`` has reached the `until` of the present place, call ``sink.place`` for the next.
-        An exception ends the transfer and is kept in ``sink.error``."""
+    # Every byte before `sink.at` is in place. Called at each block's end and at least every STEP bytes.
+    # When `sink.at` has reached the end of the present place, it calls `sink.place` for the next. What it
+    # raises ends the transfer and is kept in `sink.error`.
+    def settle(self, sink: BlockSink) -> None: ...
 
 @final
 class BlockSink:
-    """The write callback: bytes to their final place, once. Calls never raise; 0 ends the transfer."""
-    def __init__(self) -> None: ...
+    # Bytes [first, stop) of the content come next; the lane must `place` before the first of them.
     def aim(self, lane: Lane, first: int, stop: int, block_size: int, content_size: int) -> None: ...
-        # bytes [first, stop) of the content; the lane must `place` before the first byte comes
+    # Byte `at` goes to target[offset], and so on until position `until`; None: they are dropped.
+    # populate: the target is a map of a file, whose pages are prefaulted at most 2 MiB ahead.
     def place(self, target: Buffer | None, offset: int, until: int, populate: bool = False) -> None: ...
-        # byte `at` goes to target[offset], and so on until position `until`; None: bytes are dropped (not written)
-        # populate: prefault the pages at most 2 MiB ahead
-    def release(self) -> None: ...                  # let go of target and lane
+    def release(self) -> None: ...  # let go of target and lane
     def __call__(self, chunk: Buffer) -> int: ...
-    def halt(self) -> None: ...                     # from any thread, latched until the next aim: the next chunk answers 0
-    limit: int                                      # the present response ends here; at most stop; set by aim to stop
-    def room(self) -> memoryview | None: ...        # where the next bytes go, for readinto; then advance(n)
-    def advance(self, size: int) -> bool: ...       # False ends the transfer
-    def revoke(self) -> None: ...                   # an abandoned reader's late stores miss the file
-    def shorten(self, stop: int) -> int: ...        # move the end down to `stop` or to the block in progress's end; the new end
+    def halt(self) -> None: ...  # from any thread; latched until the next aim
+    limit: int  # the present response ends here; at most stop, which an aim sets it to
+    def room(self) -> memoryview | None: ...  # where the next bytes go, for readinto; then advance(n)
+    def advance(self, size: int) -> bool: ...  # False ends the transfer
+    def revoke(self) -> None: ...  # an abandoned reader's late stores miss the file
+    def shorten(self, stop: int) -> int: ...  # not into a block that has begun; the new stop
     @property
-    def at(self) -> int: ...                        # position of the next byte
+    def at(self) -> int: ...  # position of the next byte
     @property
     def first(self) -> int: ...
     @property
     def stop(self) -> int: ...
     @property
-    def settled(self) -> int: ...                   # every byte in [first, settled) is in place and in finished blocks
+    def settled(self) -> int: ...  # [first, settled) is in place and in finished blocks
     @property
-    def received(self) -> int: ...                  # bytes taken since the sink was made, over all aims
+    def received(self) -> int: ...  # bytes since the sink was made, over all aims
     @property
     def halted(self) -> bool: ...
     @property
-    def overrun(self) -> bool: ...                  # a chunk went beyond stop
+    def overrun(self) -> bool: ...  # a chunk went beyond limit or stop
     @property
     def error(self) -> BaseException | None: ...
 
-def prefault(target: Buffer, offset: int, size: int) -> int: ...   # 0, or the errno of madvise
-def drop(target: Buffer, offset: int, size: int) -> None: ...      # forget finished pages of a MAP_SHARED file map
+def prefault(target: Buffer, offset: int, size: int) -> int: ...  # 0, or the errno of madvise
+def drop(target: Buffer, offset: int, size: int) -> None: ...  # for a shared map of a file only

@@ -131,9 +131,9 @@ class Identity:
 
         Within one process the first answer is remembered and each later one held against it. A new
         process has only what was stored, so something must prove that the version is the same: a strong
-        ETag, Last-Modified with the size, or a digest that the caller gave then and now. Such a digest
-        wins over validators that differ (servers behind one name may each have their own ETag): the
-        digest of the finished file decides.
+        ETag, Last-Modified with the size, or a digest that the caller gives, which decides when the file
+        is whole. A digest stands in for validators that are missing, never for ones that contradict: a
+        restart then succeeds where going on would end in a mixture that the digest rejects.
 
         Returns
         -------
@@ -147,16 +147,14 @@ class Identity:
         """
         if self.size is None or found.size is None:
             return False, "the server does not say the size"
-        if self.size != found.size or self._digests_differ(found):
-            return False, self.difference(found) or ""
-        if self.digest is not None and self.digest == found.digest:
-            return True, "the digest is the same"
         if (difference := self.difference(found)) is not None:
             return False, difference
-        if self._proves(found):
-            return True, "the ETag is the same" if self._same_strong_etag(
-                found
-            ) else "Last-Modified is the same"
+        if self._same_strong_etag(found):
+            return True, "the ETag is the same"
+        if self._same_date(found):
+            return True, "Last-Modified is the same"
+        if self._same_digest(found):
+            return True, "the digest will decide"
         return False, self._unproven(found)
 
     def describe(self) -> str:
@@ -171,10 +169,15 @@ class Identity:
         return ", ".join(part for part in known if part)
 
     def _proves(self, other: Identity) -> bool:
-        dates = self.last_modified is not None and self.last_modified == other.last_modified
+        return self._same_strong_etag(other) or self._same_date(other) or self._same_digest(other)
+
+    def _same_date(self, other: Identity) -> bool:
+        """Dates count with the size only: they are too coarse alone."""
         sizes = self.size is not None and self.size == other.size
-        digests = self.digest is not None and self.digest == other.digest
-        return self._same_strong_etag(other) or (dates and sizes) or digests
+        return sizes and self.last_modified is not None and self.last_modified == other.last_modified
+
+    def _same_digest(self, other: Identity) -> bool:
+        return self.digest is not None and self.digest == other.digest
 
     def _same_strong_etag(self, other: Identity) -> bool:
         return self.strong_etag and self.etag == other.etag
@@ -243,7 +246,7 @@ def http_date(text: str) -> float | None:
 
     try:
         parts = parsedate_tz(text)
-        return None if parts is None else float(mktime_tz(parts if parts[9] is not None else (*parts[:9], 0)))
+        return None if parts is None else float(mktime_tz(parts))  # no zone is taken for GMT
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 

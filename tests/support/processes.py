@@ -66,17 +66,17 @@ class Download:
         return dict(json.loads(out))
 
     def reaches(self, target: int) -> None:
-        """Wait until so many bytes are in place, seen from outside; or until it is over."""
+        """Wait until so many bytes are in place, seen from outside, or it is over. 0: its files are there."""
         until(lambda: self.process.poll() is not None or in_place(self.dest) >= target, what=f"{target} bytes")
 
 
 def in_place(dest: Path) -> int:
-    """How many bytes of the partial file at `dest` are vouched for now; 0 without one."""
+    """How many bytes of the partial file at `dest` are vouched for now; -1 without one."""
     try:
         with LocalDownloadCache.open(f"{dest}.part", f"{dest}.part.idx", read_only=True) as follower:
             return follower.cached_bytes_and_blocks()[0]
     except (FileNotFoundError, CacheError):
-        return 0  # not made yet, or half made
+        return -1  # not made yet, or half made
 
 
 @contextmanager
@@ -84,8 +84,8 @@ def nothing_left_behind() -> Iterator[None]:
     """Demand that threads and descriptors are as many afterwards as before."""
     threads, files = set(threading.enumerate()), open_files()
     yield
-    assert set(threading.enumerate()) <= threads
-    assert open_files() <= files
+    assert set(threading.enumerate()) - threads == set()
+    assert open_files() - files == set()
 
 
 def open_files() -> set[tuple[str, str]]:
