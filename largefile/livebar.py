@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -78,8 +80,9 @@ class LiveBar:
         shares = self._block_map(cells) if self._block_map is not None else filled(stats.fraction, cells)
         marks = shade(shares, ascii_only=self._console.options.ascii_only)
         text = Text(no_wrap=True)
-        for mark, share in zip(marks, shares, strict=True):
-            text.append(mark, "green" if share >= 1 else "cyan" if share > 0 else "dim")
+        styles = ("green" if share >= 1 else "cyan" if share > 0 else "dim" for share in shares)
+        for style, run in groupby(zip(styles, marks, strict=True), itemgetter(0)):
+            text.append("".join(mark for _, mark in run), style)
         return text
 
 

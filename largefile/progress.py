@@ -68,7 +68,8 @@ def plain_lines(out: TextIO, interval: float = 2.0, clock: Callable[[], float] =
     def tell(stats: DownloadStats) -> None:
         nonlocal due, phase
         now = clock()
-        if now < due and stats.phase == phase:
+        known = stats.download_size or stats.downloaded_bytes or stats.phase == "probing"
+        if not known or (now < due and stats.phase == phase):
             return
         due, phase = now + interval, stats.phase
         print(line(stats), file=out, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from itertools import islice
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from largefile.cli.report import Report, drawn, printable
-from largefile.errors import PartialFileError
 from largefile.progress import human_bytes
 
 if TYPE_CHECKING:
@@ -61,9 +61,8 @@ def partial_files(name: str) -> tuple[str, str]:
     for data in candidates:
         if Path(data + INDEX).exists():
             return data, data + INDEX
-    if Path(stem).exists() and not stem.endswith(PART):
-        raise PartialFileError(name, f"no download of it is under way; there is no {stem}{PART}{INDEX}")
-    raise PartialFileError(name, f"there is no index {candidates[0]}{INDEX}, so no download is known")
+    there = f"; {stem} is there, and its download may be over" if Path(stem).exists() else ""
+    raise FileNotFoundError(errno.ENOENT, f"no such index{there}", candidates[0] + INDEX)
 
 
 def opened(name: str) -> FollowerCache:

@@ -121,6 +121,8 @@ def message_of(error: BaseException) -> str:
         text = error.format_message()
     elif isinstance(error, KeyboardInterrupt | click.Abort):
         text = "interrupted"
+    elif isinstance(error, OSError) and not isinstance(error, LargeFileError) and error.filename:
+        text = f"{error.filename}: {error.strerror}"
     elif is_bug(error):
         text = f"a bug of largefile: {type(error).__name__}: {error}"
     else:

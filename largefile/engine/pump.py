@@ -145,8 +145,8 @@ class Pump:
         now = self._clock()
         if self._cancelled.is_set():
             self._scheduler.cancel()
-        elif self._rate is not None and (at := self._rate.request_at(now)) > now:
-            return Wait(at, False) if not self._scheduler.finished else FINISHED
+        elif self._rate is not None:
+            self._scheduler.hold(self._rate.request_at(now))
         return self._scheduler.next_action(now)
 
     def _start(self, span: Span) -> None:

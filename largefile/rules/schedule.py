@@ -378,6 +378,10 @@ class Scheduler:
         self._flights.stop_all("cancelled")
         return True
 
+    def hold(self, until: float) -> None:
+        """Start nothing before `until`: the caller's own limit on requests, or what the host asked for."""
+        self._patience.close_gate(until)
+
     def set_concurrency(self, concurrency: int) -> bool:
         """Change how many transfers may be in flight; those above it end by themselves."""
         _check(concurrency >= 1, "concurrency", concurrency, "at least 1")

@@ -84,8 +84,8 @@ def nothing_left_behind() -> Iterator[None]:
     """Demand that threads and descriptors are as many afterwards as before."""
     threads, files = set(threading.enumerate()), open_files()
     yield
-    assert set(threading.enumerate()) - threads == set()
-    assert open_files() - files == set()
+    left = (set(threading.enumerate()) - threads) | (open_files() - files)
+    assert not left, f"left behind: {left}"
 
 
 def open_files() -> set[tuple[str, str]]:
