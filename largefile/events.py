@@ -22,6 +22,8 @@ class Fetch:
     url: str = ""
     #: Header fields in the order they are sent, Range and Host left out.
     headers: tuple[tuple[str, str], ...] = ()
+    #: Redirects and renewals that led to this address, for this request.
+    hops: int = 0
 
 
 @dataclass(frozen=True, slots=True)

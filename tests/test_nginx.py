@@ -44,7 +44,7 @@ from largefile.wire.curl import CurlTransport
 pytestmark = pytest.mark.servers
 
 MIB = 1 << 20
-#: Of every byte at once 8 MiB and a bit, so that the last block is short.
+#: The last block is short.
 SIZE = 8 * MIB + 12345
 LARGE = 100 * 10**6
 #: A connection that gets this many bytes at once and as many each second: a download lasts a few seconds.
@@ -69,7 +69,7 @@ def large(nginx):
 
 @pytest.fixture
 def changing(nginx, content):
-    """A file of its own for a test that replaces it, as (path under ``/files/``, function that replaces it)."""
+    """A file that its test replaces, as its path on the server and the function that replaces it."""
     path = nginx.files / "changing"
 
     def put(data: bytes, age: int) -> None:
@@ -109,7 +109,8 @@ def test_any_size_arrives_whole(nginx, tmp_path, size):
         status = largefile.download(nginx.url(f"/files/size-{size}"), tmp_path / "x", block_size=MIB)
     assert (tmp_path / "x").read_bytes() == data
     assert names_in(tmp_path) == ["x"]
-    assert status.complete and status.downloaded_bytes == status.download_size == size
+    assert status.complete
+    assert status.downloaded_bytes == status.download_size == size
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
@@ -121,7 +122,8 @@ def test_each_byte_of_a_large_file_is_sent_once(nginx, tmp_path, large, secure):
     requests = nginx.since(mark)
     assert sha256(tmp_path / "x") == large
     assert (status.verified_by, status.digest) == ("digest", f"sha256:{large}")
-    assert status.downloaded_bytes == LARGE and status.download_retries == status.download_errors == 0
+    assert status.downloaded_bytes == LARGE
+    assert status.download_retries == status.download_errors == 0
     assert status.downloaded_blocks == status.download_blocks == status.cached_or_streamed_blocks
     assert sum(each.sent for each in requests) == LARGE
     assert {each.status for each in requests} == {206}
@@ -132,7 +134,8 @@ def test_each_byte_of_a_large_file_is_sent_once(nginx, tmp_path, large, secure):
 def test_a_strong_etag_is_what_vouches_without_a_digest(nginx, tmp_path, content):
     status = largefile.download(nginx.url("/files/content"), tmp_path / "x")
     assert status.verified_by == "strong-etag"
-    assert status.identity["etag"].endswith(f'-{SIZE:x}"') and status.identity["size"] == SIZE
+    assert status.identity["etag"].endswith(f'-{SIZE:x}"')
+    assert status.identity["size"] == SIZE
 
 
 def test_a_buffer_is_filled_in_place(nginx, content):
@@ -194,7 +197,8 @@ def test_redirects_are_followed_once_and_remembered(nginx, tmp_path, content, pa
     largefile.download(nginx.url(path), tmp_path / "x", ca_file=nginx.ca_file)
     assert (tmp_path / "x").read_bytes() == content
     answers = [each.status for each in nginx.since(mark)]
-    assert answers.count(302) == 1 and answers.count(206) == len(answers) - 1
+    assert answers.count(302) == 1
+    assert answers.count(206) == len(answers) - 1
 
 
 def test_nothing_leads_from_https_to_http(nginx, tmp_path, content):
@@ -242,7 +246,8 @@ def test_a_body_of_unknown_size_is_one_stream_and_says_so(nginx, tmp_path, conte
     status = largefile.download(nginx.url("/unsized/content"), tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == content
     assert names_in(tmp_path) == ["x"]
-    assert status.complete and status.download_size == SIZE
+    assert status.complete
+    assert status.download_size == SIZE
     assert any("does not say the size" in note for note in status.notes)
 
 
@@ -250,7 +255,8 @@ def test_without_validators_one_process_completes_by_ranges(nginx, tmp_path, con
     mark = nginx.mark()
     status = largefile.download(nginx.url("/unvouched/content"), tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == content
-    assert status.verified_by == "size" and status.identity["etag"] is status.identity["last_modified"] is None
+    assert status.verified_by == "size"
+    assert status.identity["etag"] is status.identity["last_modified"] is None
     assert sum(each.sent for each in nginx.since(mark)) == SIZE
 
 
@@ -279,7 +285,8 @@ def test_wrong_bytes_are_put_aside_and_the_next_run_begins_anew(nginx, tmp_path,
     assert names_in(tmp_path) == ["x.bad"]
     assert (tmp_path / "x.bad").read_bytes() == content
     status = largefile.download(nginx.url("/files/content"), tmp_path / "x", digest=caught.value.found)
-    assert status.resumed_bytes == 0 and status.verified_by == "digest"
+    assert status.resumed_bytes == 0
+    assert status.verified_by == "digest"
 
 
 def test_a_destination_that_has_the_digest_costs_no_request(nginx, tmp_path, content):
@@ -287,7 +294,9 @@ def test_a_destination_that_has_the_digest_costs_no_request(nginx, tmp_path, con
     mark = nginx.mark()
     digest = "sha256:" + hashlib.sha256(content).hexdigest()
     status = largefile.download(nginx.url("/files/content"), tmp_path / "x", digest=digest)
-    assert status.complete and status.verified_by == "digest" and nginx.since(mark) == []
+    assert status.complete
+    assert status.verified_by == "digest"
+    assert nginx.since(mark) == []
 
 
 def test_a_destination_that_is_there_is_kept_unless_told_otherwise(nginx, tmp_path, content):
@@ -328,7 +337,8 @@ def test_a_file_replaced_meanwhile_fails_where_that_is_wanted(nginx, tmp_path, c
     with pytest.raises(SourceChangedError):
         largefile.download(nginx.url(path), tmp_path / "x", on_change="fail")
     status = largefile.download(nginx.url(path), tmp_path / "x")
-    assert status.resumed_bytes == 0 and (tmp_path / "x").read_bytes() == fresh
+    assert status.resumed_bytes == 0
+    assert (tmp_path / "x").read_bytes() == fresh
 
 
 def assert_only_of(dest, content):
@@ -352,7 +362,8 @@ def test_a_second_download_to_the_same_place_is_told_who_is_there(nginx, tmp_pat
             largefile.download(nginx.url("/files/content"), tmp_path / "x")
         assert child.process.poll() is None
     status = largefile.download(nginx.url("/files/content"), tmp_path / "x")
-    assert status.resumed_bytes > 0 and (tmp_path / "x").read_bytes() == content
+    assert status.resumed_bytes > 0
+    assert (tmp_path / "x").read_bytes() == content
 
 
 def test_cancelling_does_not_wait_for_the_network(nginx, tmp_path, content):
@@ -365,7 +376,8 @@ def test_cancelling_does_not_wait_for_the_network(nginx, tmp_path, content):
         with pytest.raises(CancelledError) as caught:
             job.result(timeout=1.0)
         canceller.join()
-    assert caught.value.resumable and not caught.value.status.complete
+    assert caught.value.resumable
+    assert not caught.value.status.complete
     status = largefile.download(nginx.url("/files/content"), tmp_path / "x")
     assert status.resumed_bytes == caught.value.status.cached_or_streamed_bytes > 0
     assert status.resumed_bytes + status.downloaded_bytes == SIZE
@@ -380,7 +392,8 @@ def test_progress_never_goes_back_and_its_last_word_is_the_whole(nginx, tmp_path
         assert after.cached_or_streamed_bytes >= before.cached_or_streamed_bytes
         assert after.downloaded_bytes >= before.downloaded_bytes
         assert after.elapsed >= before.elapsed
-    assert len(seen) > 2 and seen[0].cached_or_streamed_bytes < SIZE
+    assert len(seen) > 2
+    assert seen[0].cached_or_streamed_bytes < SIZE
     assert seen[-1].cached_or_streamed_bytes == seen[-1].download_size == SIZE == status.downloaded_bytes
 
 
@@ -427,12 +440,28 @@ def test_any_reader_fills_a_cache_and_a_second_run_asks_for_nothing(reader, tmp_
             assert cache.read_at(SIZE, 0) == content
         if isinstance(reader, HTTPReader):
             reader.close()
-    assert status.complete and status.downloaded_bytes == SIZE and status.iterations >= 1
+    assert status.complete
+    assert status.downloaded_bytes == SIZE
+    assert status.iterations >= 1
     with LocalDownloadCache.open(*paths) as cache:
         again = CachingDownloader(reader, cache).run()
         assert (again.downloaded_bytes, again.resumed_bytes) == (0, SIZE)
         if isinstance(reader, HTTPReader):
             reader.close()
+
+
+def test_what_is_complete_and_has_no_name_yet_is_published_without_a_request(nginx, tmp_path, content):
+    part = f"{tmp_path}/x.part", f"{tmp_path}/x.part.idx"
+    with HTTPReader(nginx.url("/files/content")) as source:
+        create_cache_files(*part, SIZE, MIB, identity=source.identity, url=source.name)
+        with LocalDownloadCache.open(*part) as cache:
+            CachingDownloader(source, cache).run()
+    mark = nginx.mark()
+    status = largefile.download(nginx.url("/files/content"), tmp_path / "x")
+    assert nginx.since(mark) == []
+    assert (status.resumed_bytes, status.downloaded_bytes, status.verified_by) == (SIZE, 0, "strong-etag")
+    assert (tmp_path / "x").read_bytes() == content
+    assert names_in(tmp_path) == ["x"]
 
 
 def test_a_reader_that_finds_nothing_ends_it_with_its_own_words(nginx, tmp_path):

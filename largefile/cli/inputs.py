@@ -89,10 +89,10 @@ def credentials(user: str | None) -> tuple[str, str] | None:
 
 def destination(url: str, output: str | None) -> str:
     """Where the file goes: `output`, a safe name from the URL inside it if it is a folder, or here."""
-    if output == "-":
-        raise click.UsageError("get writes files; it can not write to standard output ('-')")
     if output is None:
         return basename_from_url(url)
+    if output in ("", "-"):
+        raise click.UsageError(f"the file's name is {output!r}; get writes to a file, not to standard output")
     if Path(output).is_dir():
         return str(Path(output) / basename_from_url(url))
     if output.endswith("/"):

@@ -194,15 +194,15 @@ class Delivery:
         return LocalDownloadCache.open(self._to.part, self._to.index, durable=self._options.durable)
 
     def _probe_gap(self, cache: LocalDownloadCache) -> Probe:
-        """Ask for the first bytes that are missing."""
-        gap = cache.next_outstanding(0)
-        first = gap[1].first if gap is not None else 0
-        return self._probe(first, max(first, min(first + MIB, cache.content_size) - 1))
+        """Ask for the first bytes that are missing, and for none behind them that are there."""
+        gap = next(cache.byte_ranges.runs_clear(), None)
+        first, last = gap or (0, max(0, cache.content_size - 1))
+        return self._probe(first, min(last, first + MIB - 1))
 
     def _probe(self, first: int, last: int) -> Probe:
         if self._held is None:
             self._phase = "probing"
-            self._held = self._source.probe(first, last, self._control.cancelled)
+            self._held = self._source.probe(first, last, self._control.heed)
         return self._held
 
     def _fill(self, cache: LocalDownloadCache) -> None:
@@ -225,7 +225,13 @@ class Delivery:
         self._identity = replace(probe.identity, digest=self._digest)
         self._notes.append("the server does not say the size: one stream, not resumable")
         self._size = fetch_unsized(
-            self._source, probe, self._to.part, self._control, self._session_options.timeout, self._on_unsized
+            self._source,
+            probe,
+            self._to.part,
+            self._control,
+            self._session_options.timeout,
+            self._on_unsized,
+            any_end=self._digest is not None,
         )
         if self._algorithm is not None:
             found = hash_file(self._to.part, self._algorithm, self._control)
@@ -236,6 +242,8 @@ class Delivery:
 
     def _on_unsized(self, sink: BlockSink) -> None:
         self._size = sink.received
+        if (rate := self._session_options.rate) is not None:
+            self._source.transport().throttle(rate.share(1))
 
     def _reject(self) -> None:
         raise DigestMismatchError(self._to.set_aside(), str(self._computed), str(self._digest))

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["Filling"]
 
 
+class ReadableBuffer(BufferStore):
+    """A buffer whose finished blocks can be hashed while others come."""
+
+    def readinto(self, buffer: Buffer, offset: int) -> int:
+        """Fill `buffer` from position `offset`; its size."""
+        with memoryview(buffer).cast("B") as to, memoryview(self._buffer).cast("B") as found:
+            to[:] = found[offset : offset + len(to)]
+            return len(to)
+
+
 class Filling:
     """Fills `target` with the content of `source`. `run` once; `stats` from any thread."""
 
@@ -54,11 +64,11 @@ class Filling:
             raise
 
     def _fill(self) -> DownloadStatus:
-        probe = self._source.probe(0, MIB - 1, self._control.cancelled)
+        probe = self._source.probe(0, MIB - 1, self._control.heed)
         size = probe.identity.size
         if size is None:
             raise UnsizedSourceError(f"{self._source.name} does not say how large it is")
-        store = BufferStore(self._target, size, self._source.block_size or auto_block_size(size))
+        store = ReadableBuffer(self._target, size, self._source.block_size or auto_block_size(size))
         self._session = session = Session(self._source, store, self._control, self._options)
         found = session.run(digest_by=self._digest[0] if self._digest else None, probe=probe)
         if self._digest is not None and found != ":".join(self._digest):

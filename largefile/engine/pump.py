@@ -19,6 +19,7 @@ from collections.abc import Callable
 from largefile.core.ranges import num_blocks
 from largefile.core.sink import BlockSink
 from largefile.engine.flight import Flight, as_error
+from largefile.engine.pace import Pace
 from largefile.engine.store import Seat, Store
 from largefile.errors import InternalError, LargeFileError
 from largefile.events import Answered, Ended, Fetch
@@ -67,6 +68,7 @@ class Pump:
         self._store = store
         self._transport = transport
         self._rate = rate
+        self._pace = Pace(rate, clock()) if rate is not None else None
         self._clock = clock
         self._last_block = num_blocks(store.content_size, store.block_size)
         self._flights: dict[Fetch, Flight] = {}
@@ -118,6 +120,7 @@ class Pump:
         if verdict.kind is not Kind.WHOLE:
             flight.seat.lane.aim(sink, span.first_block, span.stop_block)
         self._admit(flight, verdict)
+        self._share_rate()
 
     def run(self) -> None:
         """Work until the scheduler says FINISHED; raises what ended the job early."""
@@ -145,8 +148,10 @@ class Pump:
         now = self._clock()
         if self._cancelled.is_set():
             self._scheduler.cancel()
-        elif self._rate is not None:
-            self._scheduler.hold(self._rate.request_at(now))
+        elif self._pace is not None:
+            # Asked again at each tick, as the limit may have been changed by then.
+            at = self._pace.next_start(self.received, len(self._flights), now)
+            self._scheduler.hold(min(at, now + TICK))
         return self._scheduler.next_action(now)
 
     def _start(self, span: Span) -> None:
@@ -195,6 +200,7 @@ class Pump:
 
     def _share_rate(self) -> None:
         if self._rate is not None:
+            self._rate.register(self, len(self._flights))
             self._transport.throttle(self._rate.share(len(self._flights)))
 
     # --- what the transport says -----------------------------------------------------------------
@@ -251,21 +257,24 @@ class Pump:
         verdict, sink = flight.verdict, flight.seat.sink
         if verdict is None or flight.stopped or self._cancelled.is_set() or flight.fetches >= MAX_FETCHES:
             return False
-        if verdict.kind in (Kind.REDIRECT, Kind.RENEW):
+        got = sink.at - (flight.fetch.first or 0)
+        if verdict.kind is not Kind.WHOLE and got and sink.at == sink.limit:
+            after = self._source.request(sink.at, sink.stop - 1)
+        else:
             try:
-                if not self._source.redirected(flight.fetch, verdict):
-                    return False
+                moved = self._source.elsewhere(flight.fetch, verdict, sink.at, sink.stop - 1)
             except LargeFileError as error:
                 self._fail(error)
                 return False
-        elif verdict.kind is Kind.WHOLE or sink.at < sink.limit or sink.at == (flight.fetch.first or 0):
-            return False
+            if moved is None:
+                return False
+            after = moved
         flight.verdict = None
-        flight.fetches += sink.at - (flight.fetch.first or 0) < LITTLE
+        flight.fetch = after
+        flight.fetches += got < LITTLE
         sink.limit = sink.stop
-        flight.fetch = self._source.request(sink.at, sink.stop - 1)
-        self._flights[flight.fetch] = flight
-        self._transport.start(flight.fetch, sink)
+        self._flights[after] = flight
+        self._transport.start(after, sink)
         return True
 
     def _fault(self, flight: Flight, event: Ended) -> Fault | None:
@@ -309,5 +318,6 @@ class Pump:
         if self._flights:
             self._transport.poll(0.0)
         self._flights.clear()
+        self._share_rate()
         for seat in self._all_seats:
             seat.free()

@@ -79,6 +79,12 @@ class ForeignStore:
     def content_length_and_block_size(self) -> tuple[int, int]:
         return self.content_size, self.block_size
 
+    def readinto(self, buffer: Buffer, offset: int) -> int:
+        """Fill `buffer` from `offset`, for the digest; its size."""
+        with memoryview(buffer).cast("B") as view:
+            view[:] = self._cache.read_at(len(view), offset)
+            return len(view)
+
     def write_at(self, data: Buffer, off: int) -> int:
         written = self._cache.write_at(data, off)
         self.byte_ranges.set(off)

@@ -51,11 +51,14 @@ def fetch_unsized(
     timeout: float,
     watch: Callable[[BlockSink], object],
     ops: FileOps = REAL,
+    *,
+    any_end: bool = False,
 ) -> int:
     """Write the body of an answered request to the new file `path`; its size in bytes.
 
     The file is removed again unless the end was told by the last chunk or by the end of the stream: a
-    connection that just closed may have been cut anywhere.
+    connection that just closed may have been cut anywhere. With `any_end` that will do too, as a digest is
+    to decide.
 
     Raises
     ------
@@ -68,11 +71,12 @@ def fetch_unsized(
     try:
         lane = _Appender(fd, path, ops)
         lane.aim(probe.sink)
+        watch(probe.sink)
         source.transport().admit(probe.fetch)
         ended = _pump(source, probe.sink, control, timeout, watch)
         if probe.sink.error is not None:
             raise probe.sink.error
-        if ended.outcome is not Outcome.DONE:
+        if ended.outcome is not Outcome.DONE and not (any_end and ended.outcome is Outcome.UNFRAMED):
             what = "nothing tells that it was whole" if ended.outcome is Outcome.UNFRAMED else ended.detail
             raise NetworkError(f"{source.name} ended after {probe.sink.at} bytes: {what}", ended.code)
         lane.flush(probe.sink)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from largefile.core.sink import BlockSink
 from largefile.errors import LargeFileError, NetworkError
@@ -10,6 +11,7 @@ from largefile.events import Answered, Ended, Fetch, Outcome, Response
 from largefile.rules.actions import Fault
 from largefile.rules.identity import Identity
 from largefile.rules.ranged_http import judge
+from largefile.rules.redirects import MAX_HOPS
 from largefile.rules.verdict import Kind, Verdict
 from largefile.testing.simulator import SimulatedTransport, VirtualClock
 from largefile.wire.readers import Probe
@@ -36,7 +38,6 @@ class SimulatedSource:
         self._tries = tries
         self._identity: Identity | None = None
         self._content_type: str | None = None
-        self._hops = 0
 
     @property
     def name(self) -> str:
@@ -53,17 +54,13 @@ class SimulatedSource:
 
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
         """As `rules.ranged_http` has it."""
-        verdict = judge(
-            fetch, response, self._identity, wall_now=self._clock(), pinned_type=self._content_type
-        )
-        if verdict.kind in _USABLE:
-            self._hops = 0
-        return verdict
+        return judge(fetch, response, self._identity, wall_now=self._clock(), pinned_type=self._content_type)
 
-    def redirected(self, fetch: Fetch, verdict: Verdict) -> bool:
+    def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int, last: int) -> Fetch | None:
         """Every address leads to the same server, ten times in a row."""
-        self._hops += 1
-        return verdict.kind is Kind.REDIRECT and self._hops <= 10
+        if verdict.kind is not Kind.REDIRECT or fetch.hops >= MAX_HOPS:
+            return None
+        return replace(self.request(first, last), hops=fetch.hops + 1)
 
     def fault(self, ended: Ended) -> Fault:
         """Every bad end may be a good one next time."""

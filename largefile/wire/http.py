@@ -13,6 +13,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from largefile.core.sink import BlockSink
@@ -29,7 +30,7 @@ from largefile.events import Answered, Ended, Fetch, Outcome, Response
 from largefile.rules.actions import Fault
 from largefile.rules.identity import Identity
 from largefile.rules.ranged_http import judge
-from largefile.rules.redirects import check_url, display_url, follow, headers_for
+from largefile.rules.redirects import MAX_HOPS, check_url, display_url, follow, headers_for
 from largefile.rules.retry import Backoff, RetryResponse
 from largefile.rules.sizing import auto_block_size
 from largefile.rules.verdict import Kind, Verdict
@@ -54,7 +55,6 @@ FAULTS: dict[Outcome, tuple[str, bool, bool]] = {
     Outcome.DONE: ("the body was too short from", True, False),
     Outcome.REFUSED: ("the answer was refused from", True, False),
 }
-MAX_HOPS = 10
 
 
 class HTTPReader:
@@ -126,7 +126,6 @@ class HTTPReader:
         )
         self._transport: CurlTransport | None = None
         self._resolved = self.url
-        self._hops = 0
         self._identity: Identity | None = None
         self._content_type: str | None = None
         self._probe: Probe | None = None
@@ -214,26 +213,28 @@ class HTTPReader:
             self._probe = None
             return held
         backoff = Backoff(0.5, self._options["tries"] - 1, jitter=0.2)
+        fetch = self.request(first, last)
         while True:
-            fetch, sink = self.request(first, last), BlockSink()
+            sink = BlockSink()
             verdict = self._ask(fetch, sink, cancelled)
             if verdict.kind in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE, Kind.EMPTY):
                 return self._pin(fetch, verdict, sink)
-            if self._moved(fetch, verdict):
+            if (moved := self.elsewhere(fetch, verdict, first, last)) is not None:
+                fetch = moved
                 continue
             if verdict.plain and first is not None:
                 first = last = None  # it may understand a request without Range
-                continue
-            if verdict.status == 416 and first:
+            elif verdict.status == 416 and first:
                 first, last = 0, MIB - 1  # it has become smaller: who is it now?
-                continue
-            self._pause(verdict, backoff, cancelled)
+            else:
+                self._pause(verdict, backoff, cancelled)
+            fetch = self.request(first, last)
 
     def forget(self) -> None:
         """Pin nothing any more: the next probe finds out anew what is there. Transfers are dropped."""
         self.close()
         self._probe = self._identity = self._content_type = None
-        self._resolved, self._hops = self.url, 0
+        self._resolved = self.url
 
     def transport(self) -> CurlTransport:
         if self._transport is None:
@@ -246,7 +247,7 @@ class HTTPReader:
         return Fetch(first, last, url, fields)
 
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
-        verdict = judge(
+        return judge(
             fetch,
             response,
             self._identity,
@@ -254,12 +255,27 @@ class HTTPReader:
             resolved=fetch.url != self.url,
             pinned_type=self._content_type,
         )
-        if verdict.kind in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE):
-            self._hops = 0
-        return verdict
 
-    def redirected(self, fetch: Fetch, verdict: Verdict) -> bool:
-        return self._moved(fetch, verdict)
+    def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int | None, last: int | None) -> Fetch | None:
+        """Follow a redirect, or go back to the origin when the address that it led to has expired.
+
+        Many fetches may find out the same at once: each follows on its own, and all end at one address.
+
+        Raises
+        ------
+        RefusedError
+            If the redirect leads where we do not go, or is one too many.
+        """
+        if verdict.kind is Kind.RENEW and fetch.hops < MAX_HOPS:
+            if fetch.url == self._resolved:
+                self._resolved = self.url
+        elif verdict.kind is Kind.REDIRECT:
+            target = follow(fetch.url, verdict.location, verdict.status, hops=fetch.hops)
+            if self._resolved in (fetch.url, self.url):
+                self._resolved = target
+        else:
+            return None
+        return replace(self.request(first, last), hops=fetch.hops + 1)
 
     def fault(self, ended: Ended) -> Fault:
         words, retryable, pushback = FAULTS[ended.outcome]
@@ -330,19 +346,6 @@ class HTTPReader:
             if cancelled():
                 raise CancelledError(f"cancelled before {self.name} answered")
             self.transport().poll(min(left, 0.1))
-
-    def _moved(self, fetch: Fetch, verdict: Verdict) -> bool:
-        """Follow a redirect, or go back to the origin when the resolved URL is refused there."""
-        if verdict.kind is Kind.RENEW:
-            if fetch.url == self._resolved:
-                self._resolved = self.url
-            self._hops += 1
-            return self._hops <= MAX_HOPS
-        if verdict.kind is not Kind.REDIRECT or verdict.location is None:
-            return False
-        self._hops += 1
-        self._resolved = follow(fetch.url, verdict.location, verdict.status, hops=self._hops)
-        return True
 
 
 class _Nothing:

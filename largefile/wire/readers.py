@@ -79,8 +79,8 @@ class Source(Protocol):
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
         """Whether the body may be placed."""
 
-    def redirected(self, fetch: Fetch, verdict: Verdict) -> bool:
-        """Whether the same bytes can be asked for elsewhere now."""
+    def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int, last: int) -> Fetch | None:
+        """The next request for these bytes where `fetch` was sent away; None if there is nowhere to go."""
 
     def fault(self, ended: Ended) -> Fault:
         """What a transfer's bad end means for its span."""

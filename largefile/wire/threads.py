@@ -193,8 +193,8 @@ class ReaderSource:
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
         return Verdict(Kind.ACCEPT, last=fetch.last)
 
-    def redirected(self, fetch: Fetch, verdict: Verdict) -> bool:
-        return False
+    def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int, last: int) -> Fetch | None:
+        return None
 
     def fault(self, ended: Ended) -> Fault:
         error = ended.error

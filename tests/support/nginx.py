@@ -63,7 +63,7 @@ http {{
     root {base}/nothing;
     location /files/      {{ alias {base}/files/; }}
     location /rangeless/  {{ alias {base}/files/; max_ranges 0; }}
-    location /unvouched/  {{ alias {base}/files/; etag off; if_modified_since off; add_header Last-Modified ""; }}
+    location /unvouched/  {{ alias {base}/files/; etag off; add_header Last-Modified ""; }}
     location /unsized/    {{ alias {base}/files/; ssi on; ssi_types *; }}
     location /packed/     {{ alias {base}/files/; gzip_static always; }}
     location /moved/      {{ rewrite ^/moved/(.*) /files/$1 redirect; }}
@@ -97,7 +97,9 @@ class Request:
 
 def find_nginx() -> str | None:
     """Its path; system folders are searched too, which are not in everybody's PATH."""
-    return shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
+    return shutil.which(
+        "nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    )
 
 
 class Nginx:
@@ -189,7 +191,9 @@ class Nginx:
     def _make_certificates(self) -> None:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(self.ca_file))
-        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(self.base / "server.pem"))
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+            str(self.base / "server.pem")
+        )
 
     def _stop(self) -> None:
         self._process.terminate()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,7 +67,9 @@ class Download:
 
     def reaches(self, target: int) -> None:
         """Wait until so many bytes are in place, seen from outside, or it is over. 0: its files are there."""
-        until(lambda: self.process.poll() is not None or in_place(self.dest) >= target, what=f"{target} bytes")
+        until(
+            lambda: self.process.poll() is not None or in_place(self.dest) >= target, what=f"{target} bytes"
+        )
 
 
 def in_place(dest: Path) -> int:
@@ -81,7 +83,8 @@ def in_place(dest: Path) -> int:
 
 @contextmanager
 def nothing_left_behind() -> Iterator[None]:
-    """Demand that threads and descriptors are as many afterwards as before."""
+    """Demand that no thread and no descriptor is left that was not there before."""
+    gc.collect()  # what others have dropped may not go, or change its name, meanwhile
     threads, files = set(threading.enumerate()), open_files()
     yield
     left = (set(threading.enumerate()) - threads) | (open_files() - files)
@@ -92,9 +95,7 @@ def open_files() -> set[tuple[str, str]]:
     """Number and target of each descriptor of this process, where the system tells."""
     folder = Path("/proc/self/fd")
     found = set()
-    for name in os.listdir(folder) if folder.is_dir() else []:
-        try:
-            found.add((name, os.readlink(folder / name)))
-        except FileNotFoundError:
-            continue  # the listing's own
+    for name in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # the listing's own
+            found.add((name.name, str(name.readlink())))
     return found

@@ -1,0 +1,643 @@
+"""The command line says what happened: one line, one JSON object, one exit code, and nothing is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from disk_helpers import folder, new_cache, noise, put
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import largefile
+from largefile import errors
+from largefile.cli import main
+from largefile.cli.exits import EXIT_CODES, MEANINGS, exit_code
+from largefile.cli.inputs import headers, rate, size_or_auto
+from largefile.cli.report import printable
+from largefile.core.ranges import ByteRange
+from largefile.disk.cache import LocalDownloadCache
+from largefile.testing.server import Behaviour, LoopbackServer
+
+MIB = 1 << 20
+CONTENT = noise(3 * MIB + 17)
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "index_files.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    """In an empty folder, with no proxy between us and loopback."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
+def run(*words):
+    """One command: its exit code, stdout and stderr."""
+    found = CliRunner().invoke(main, [str(word) for word in words])
+    return found.exit_code, found.stdout, found.stderr
+
+
+def start(*words, **streams):
+    """The same in a process of its own."""
+    command = [sys.executable, "-m", "largefile", *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    return subprocess.Popen(command, text=True, **pipes)
+
+
+def listing():
+    return sorted(path.name for path in Path().iterdir())
+
+
+@pytest.fixture
+def server():
+    with LoopbackServer(CONTENT) as found:
+        yield found
+
+
+# --- help ------------------------------------------------------------------------------------------
+
+
+def test_the_help_names_every_command_and_every_exit_code():
+    code, out, _ = run("--help")
+    assert code == 0
+    for name in main.commands:
+        assert name in out
+    for number, words in MEANINGS.items():
+        assert f"{number}  {words}" in out
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_and_every_option_is_explained(name):
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    for parameter in main.commands[name].params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help
+            assert all(option in out for option in parameter.opts)
+
+
+def test_version_is_the_library_s():
+    assert run("--version") == (0, f"largefile {largefile.__version__}\n", "")
+
+
+def test_no_command_is_answered_by_the_help():
+    code, _, err = run()
+    assert code == 2
+    assert "Commands:" in err
+
+
+# --- exit codes ------------------------------------------------------------------------------------
+
+PLACE = ByteRange(0, 9)
+SAMPLES = {
+    "CacheBusyError": (11, errors.CacheBusyError("x.part", "pid 1")),
+    "CacheError": (14, errors.CacheError("no")),
+    "CacheIOError": (14, errors.CacheIOError(errno.EIO, "reading", "x")),
+    "CachePoisonedError": (14, errors.CachePoisonedError("x", "a sync failed")),
+    "CancelledError": (130, errors.CancelledError("cancelled")),
+    "DeadlineError": (5, errors.DeadlineError("late")),
+    "DestinationExistsError": (13, errors.DestinationExistsError("x")),
+    "DestinationInUseError": (14, errors.DestinationInUseError("x", "a", "b")),
+    "DigestMismatchError": (10, errors.DigestMismatchError("x", "a", "b")),
+    "IncompleteError": (7, errors.IncompleteError("missing")),
+    "IndexCorruptError": (14, errors.IndexCorruptError("x", "no header")),
+    "IndexVersionError": (14, errors.IndexVersionError("x", "9.0")),
+    "InternalError": (1, errors.InternalError("a bug")),
+    "InvalidBlockSizeError": (14, errors.InvalidBlockSizeError(1, 2)),
+    "InvalidOffsetError": (14, errors.InvalidOffsetError(1, "0")),
+    "LargeFileError": (1, errors.LargeFileError("something")),
+    "NetworkError": (4, errors.NetworkError("no host", 6)),
+    "NotEnoughSpaceError": (9, errors.NotEnoughSpaceError("x", 10, 5)),
+    "NotFoundError": (3, errors.NotFoundError("404")),
+    "PartialFileError": (14, errors.PartialFileError("x", "not ours")),
+    "ProtocolError": (8, errors.ProtocolError("nonsense")),
+    "ReadError": (7, errors.ReadError("failed")),
+    "RefusedError": (6, errors.RefusedError("403")),
+    "SourceChangedError": (12, errors.SourceChangedError("new", "old")),
+    "StalledError": (5, errors.StalledError("silence")),
+    "ThrottledError": (15, errors.ThrottledError("429")),
+    "TransferError": (7, errors.TransferError("failed")),
+    "UncachedRangeError": (14, errors.UncachedRangeError(PLACE, PLACE)),
+    "UnsizedSourceError": (8, errors.UnsizedSourceError("no size")),
+}
+OTHERS = [
+    (2, ValueError("x")),
+    (2, TypeError("x")),
+    (2, click.UsageError("x")),
+    (2, click.BadParameter("x")),
+    (14, OSError(errno.EIO, "x")),
+    (14, PermissionError(errno.EACCES, "x")),
+    (130, KeyboardInterrupt()),
+    (130, click.Abort()),
+    (1, RuntimeError("x")),
+]
+
+
+@pytest.mark.parametrize("name", sorted(errors.__all__))
+def test_every_class_of_error_has_its_exit_code(name):
+    code, error = SAMPLES[name]
+    assert type(error).__name__ == name
+    assert exit_code(error) == code
+    assert code in MEANINGS
+
+
+@pytest.mark.parametrize(("code", "error"), OTHERS, ids=lambda value: type(value).__name__)
+def test_other_errors_have_exit_codes_too(code, error):
+    assert exit_code(error) == code
+
+
+def test_no_row_of_the_table_is_hidden_by_an_earlier_one():
+    kinds = [kind for kind, _ in EXIT_CODES]
+    for number, kind in enumerate(kinds):
+        assert not any(issubclass(kind, earlier) for earlier in kinds[:number])
+
+
+def test_the_exit_codes_are_those_of_the_documentation():
+    assert set(MEANINGS) == {*range(16), 130}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "name"),
+    [
+        (404, 3, "NotFoundError"),
+        (410, 3, "NotFoundError"),
+        (403, 6, "RefusedError"),
+        (401, 6, "RefusedError"),
+    ],
+)
+def test_what_the_server_refuses_has_its_exit_code(server, status, code, name):
+    server.behave = lambda request: Behaviour(status=status)
+    found, out, err = run("get", server.url, "--json", "-q")
+    assert found == code
+    assert json.loads(out)["error"] == name
+    assert err.startswith("largefile: error: ")
+    assert "Traceback" not in err
+    assert listing() == []
+
+
+def test_a_certificate_that_nobody_vouches_for_is_a_network_error(server):
+    assert run("get", server.url.replace("http:", "https:"), "-q")[0] == 4
+
+
+def test_a_server_that_falls_silent_ends_in_5(server):
+    server.behave = lambda request: Behaviour(stall=True)
+    assert run("get", server.url, "-q", "--deadline", "0.2")[0] == 5
+
+
+def test_a_wrong_digest_ends_in_10_and_the_right_one_is_named_as_the_proof(server):
+    wrong, right = (hashlib.sha256(data).hexdigest() for data in (b"", CONTENT))
+    assert run("get", server.url, "-o", "a", "-q", "--checksum", f"sha256:{wrong}")[0] == 10
+    assert not Path("a").exists()
+    code, out, _ = run("get", server.url, "-o", "b", "-q", "--json", "--digest", f"sha256:{right}")
+    assert code == 0
+    assert json.loads(out)["verified_by"] == "digest"
+
+
+def test_a_busy_download_ends_in_11(server):
+    with new_cache(Path(), len(CONTENT), MIB):
+        code, _, err = run("get", server.url, "-o", "x", "-q")
+    assert code == 11
+    assert f"pid {os.getpid()}" in err
+
+
+def test_a_changed_source_ends_in_12_only_where_it_should(server):
+    interrupt(server, "x")
+    server.content = other = noise(len(CONTENT), seed=1)
+    code, _, err = run("get", server.url, "-o", "x", "-q", "--on-change", "fail")
+    assert code == 12
+    assert "changed" in err
+    code, out, _ = run("get", server.url, "-o", "x", "-q", "--json")
+    assert code == 0
+    assert json.loads(out)["notes"]
+    assert Path("x").read_bytes() == other
+
+
+def test_an_existing_destination_ends_in_13_and_is_replaced_only_on_demand(server):
+    Path("x").write_text("mine")
+    assert run("get", server.url, "-o", "x", "-q")[0] == 13
+    assert Path("x").read_text() == "mine"
+    assert run("get", server.url, "-o", "x", "-q", "--overwrite")[0] == 0
+    assert Path("x").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["get"],
+        ["get", "ftp://example.org/x"],
+        ["get", "http://user:secret@example.org/x"],
+        ["get", "http://example.org/x", "-x", "0"],
+        ["get", "http://example.org/x", "-x", "many"],
+        ["get", "http://example.org/x", "--block-size", "1"],
+        ["get", "http://example.org/x", "--block-size", "64Q"],
+        ["get", "http://example.org/x", "--limit-rate", "0"],
+        ["get", "http://example.org/x", "--timeout", "0"],
+        ["get", "http://example.org/x", "--deadline", "-1"],
+        ["get", "http://example.org/x", "--digest", "md99:00"],
+        ["get", "http://example.org/x", "--on-change", "panic"],
+        ["get", "http://example.org/x", "-H", "secret token"],
+        ["get", "http://example.org/x", "-H", "A: 1", "-H", "a: 2"],
+        ["get", "http://example.org/x", "-H", "Range: bytes=0-1"],
+        ["get", "http://example.org/x", "-o", "-"],
+        ["get", "http://example.org/x", "-o", ""],
+        ["get", "http://example.org/x", "-o", "nowhere/"],
+        ["get", "http://example.org/x", "--bogus"],
+        ["demo", "--size", "5"],
+        ["verify"],
+        ["bogus"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_wrong_usage_is_one_line_and_2_and_makes_nothing(words):
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("largefile: error: ")
+    assert err.count("\n") == 1
+    assert "secret" not in err
+    assert listing() == []
+
+
+@pytest.mark.parametrize("words", [["ftp://example.org/x"], ["http://example.org/x", "--bogus"], []])
+def test_json_says_what_failed_before_anything_began(words):
+    code, out, _ = run("get", "--json", *words)
+    found = json.loads(out)
+    assert code == 2
+    assert found["complete"] is False
+    assert found["message"]
+    assert set(found) == {*(f.name for f in dataclasses.fields(largefile.DownloadStatus)), "error", "message"}
+
+
+def test_a_bug_is_told_with_its_traceback_and_never_as_the_user_s_fault(monkeypatch):
+    def broken(*args, **options):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("largefile.caching.start_download", broken)
+    code, _, err = run("get", "http://example.org/x")
+    assert code == 1
+    assert err.startswith("largefile: error: a bug of largefile: RuntimeError: broken\n")
+    assert "Traceback" in err
+
+
+def test_verbose_shows_the_traceback_of_any_error(server):
+    server.behave = lambda request: Behaviour(status=404)
+    assert "Traceback" in run("get", server.url, "-v")[2]
+
+
+def test_what_a_server_says_can_not_steer_the_terminal(server):
+    server.behave = lambda request: Behaviour(status=404, reason="\x1b[31m\x07no")
+    _, _, err = run("get", server.url)
+    assert not any(c in err for c in "\x1b\x07")
+
+
+@given(st.text())
+def test_a_message_is_one_printable_line(text):
+    assert printable(text).isprintable()
+
+
+# --- get -------------------------------------------------------------------------------------------
+
+
+def test_get_takes_the_name_from_the_url_into_this_folder(server):
+    code, out, err = run("get", server.at("/a/b/..%2Fmodel.bin?key=secret"))
+    assert (code, out) == (0, "")
+    assert listing() == ["model.bin"]
+    assert Path("model.bin").read_bytes() == CONTENT
+    assert "model.bin: 3.0 MiB in " in err
+    assert "strong ETag" in err
+    assert "secret" not in err
+
+
+def test_get_puts_the_file_into_an_existing_folder(server):
+    Path("into").mkdir()
+    assert run("get", server.url, "-q", "-o", "into/")[0] == 0
+    assert Path("into/file.bin").read_bytes() == CONTENT
+
+
+def test_quiet_says_nothing(server):
+    assert run("get", server.url, "-q") == (0, "", "")
+
+
+def test_json_is_one_object_with_every_field_of_the_status(server):
+    code, out, _ = run("get", server.url, "--json", "--block-size", "64K", "-x", "3")
+    found = json.loads(out)
+    assert code == 0
+    assert list(found) == [field.name for field in dataclasses.fields(largefile.DownloadStatus)]
+    assert found["complete"] is True
+    assert found["downloaded_bytes"] == found["download_size"] == len(CONTENT)
+    assert found["block_size"] == 65536
+    assert out.count("\n") == 1
+
+
+def test_headers_and_credentials_reach_the_server(server):
+    code, _, _ = run("get", server.url, "-q", "-H", "X-Token: a: b", "--user", "me:my:pass")
+    sent = server.requests[0].headers
+    assert code == 0
+    assert sent["x-token"] == "a: b"
+    assert sent["authorization"] == "Basic bWU6bXk6cGFzcw=="
+
+
+def test_a_password_left_out_is_asked_for_and_not_shown(server):
+    words = ["get", server.url, "-q", "--user", "me"]
+    found = CliRunner().invoke(main, words, input="my:pass\n")
+    assert found.exit_code == 0
+    assert server.requests[0].headers["authorization"] == "Basic bWU6bXk6cGFzcw=="
+    assert "my:pass" not in found.output
+
+
+def test_no_resume_throws_the_partial_away(server):
+    interrupt(server, "x")
+    code, out, _ = run("get", server.url, "-o", "x", "-q", "--json", "--no-resume")
+    assert code == 0
+    assert json.loads(out)["resumed_bytes"] == 0
+    assert Path("x").read_bytes() == CONTENT
+
+
+def test_a_terminal_gets_the_bar_and_the_map_and_stdout_stays_clean(server):
+    leader, follower = os.openpty()
+    child = start("get", server.url, "--json", stderr=follower)
+    os.close(follower)
+    screen = b""
+    with os.fdopen(leader, "rb", buffering=0) as terminal:
+        try:
+            while piece := terminal.read(65536):
+                screen += piece
+        except OSError as error:
+            assert error.errno == errno.EIO  # the other end was closed
+    out, _ = child.communicate()
+    assert child.returncode == 0
+    assert json.loads(out)["complete"] is True
+    assert "████" in screen.decode()
+    assert b"100%" in screen
+
+
+# --- interruptions ---------------------------------------------------------------------------------
+
+
+def interrupt(server, dest, number=signal.SIGINT):
+    """Begin a download of which the first MiB comes and the rest does not, and end it by a signal."""
+    more = threading.Event()
+
+    def behave(request):
+        if request.number == 0:
+            return None
+        more.set()  # no second request is made before the files are there
+        return Behaviour(stall=True)
+
+    server.behave = behave
+    child = start("get", server.url, "-o", dest, "--json", "--block-size", "64K")
+    assert more.wait(20)
+    with LocalDownloadCache.open(f"{dest}.part", f"{dest}.part.idx", read_only=True) as cache:
+        while cache.next_outstanding(0)[1].first < MIB:
+            assert cache.tail(timeout=20) is not None
+    child.send_signal(number)
+    out, err = child.communicate()
+    server.behave = None
+    server.requests.clear()
+    return child.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_keeps_the_partial_says_how_to_go_on_and_going_on_works(server, number):
+    code, out, err = interrupt(server, "x", number)
+    assert code == 130
+    assert "largefile: error: interrupted\n" in err
+    assert "kept in x.part; run the same command again to go on" in err
+    assert "Traceback" not in err
+    found = json.loads(out)
+    assert (found["error"], found["complete"], found["resumable"]) == ("CancelledError", False, True)
+    assert found["cached_or_streamed_bytes"] == MIB
+    assert listing() == ["x.part", "x.part.idx"]
+    code, out, _ = run("get", server.url, "-o", "x", "--json", "-q")
+    assert code == 0
+    assert json.loads(out)["resumed_bytes"] == MIB
+    assert Path("x").read_bytes() == CONTENT
+
+
+# --- a partial file --------------------------------------------------------------------------------
+
+BLOCK = 4096
+FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@st.composite
+def partials(draw):
+    """Sizes, the blocks that are there, and those of them that rot."""
+    blocks = draw(st.integers(1, 12))
+    size = blocks * BLOCK - draw(st.integers(0, BLOCK - 1))
+    there = draw(st.sets(st.integers(0, blocks - 1)))
+    rotten = draw(st.sets(st.sampled_from(sorted(there)))) if there else set()
+    return size, there, rotten
+
+
+def make(base, size, there, rotten=()):
+    """A partial file on disk, closed; its name."""
+    content = noise(size)
+    with new_cache(base, size, BLOCK) as cache:
+        put(cache, content, *there)
+    with (base / "x.part").open("r+b") as file:
+        for block in rotten:
+            at = min((block + 1) * BLOCK, size) - 1
+            file.seek(at)
+            file.write(bytes([content[at] ^ 1]))
+    return content
+
+
+def ranges_of(blocks, size):
+    """Blocks as merged ranges, by counting bytes."""
+    found = []
+    for block in sorted(blocks):
+        first, last = block * BLOCK, min((block + 1) * BLOCK, size) - 1
+        if found and found[-1][1] + 1 == first:
+            found[-1][1] = last
+        else:
+            found.append([first, last])
+    return found
+
+
+@FEW
+@given(partials())
+def test_info_tells_what_is_there_and_what_is_missing(partial):
+    size, there, _ = partial
+    blocks = -(-size // BLOCK)
+    gone = ranges_of(set(range(blocks)) - there, size)
+    with folder() as base:
+        make(base, size, there)
+        code, out, _ = run("info", "--json", base / "x")
+        found = json.loads(out)
+    assert code == 0
+    assert (found["content_size"], found["block_size"], found["blocks"]) == (size, BLOCK, blocks)
+    assert (found["cached_blocks"], found["complete"]) == (len(there), not gone)
+    assert found["cached_bytes"] == size - sum(last - first + 1 for first, last in gone)
+    assert (found["missing"], found["missing_ranges"]) == (gone[:10], len(gone))
+    assert found["contiguous_bytes"] == (gone[0][0] if gone else size)
+    assert found["writer_alive"] is False
+
+
+@pytest.mark.parametrize("name", ["x", "x.part", "x.part.idx"])
+def test_a_partial_file_is_found_by_each_of_its_names(name):
+    make(Path(), 3 * BLOCK, {1})
+    for command in ("info", "verify", "export"):
+        assert run(command, name)[0] == 0
+
+
+def test_info_for_people_shows_the_same_and_a_map():
+    make(Path(), 4 * BLOCK, {0, 1})
+    code, out, err = run("info", "x.part")
+    assert (code, err) == (0, "")
+    assert "8.0 KiB in 2 blocks, 50.0%" in out
+    assert "[8192:16383]" in out
+    assert out.splitlines()[-1] == "█" * 36 + "·" * 36
+
+
+def test_info_sees_a_writer_at_work():
+    with new_cache(Path(), 2 * BLOCK, BLOCK):
+        found = json.loads(run("info", "x", "--json")[1])
+    assert found["writer_alive"] is True
+    assert f"pid {os.getpid()}" in found["owner"]
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "export"])
+def test_what_is_not_there_or_is_no_index_ends_in_14(command):
+    code, out, err = run(command, "nothing")
+    assert (code, out) == (14, "")
+    assert err == "largefile: error: nothing.part.idx: no such index\n"
+    Path("x.part").write_bytes(b"abc")
+    Path("x.part.idx").write_bytes(b"abc")
+    assert run(command, "x")[0] == 14
+
+
+def test_a_finished_file_is_not_mistaken_for_a_download():
+    Path("x").write_text("done")
+    assert "its download may be over" in run("info", "x")[2]
+
+
+@FEW
+@given(partials())
+def test_verify_lists_exactly_what_is_damaged_and_repair_makes_it_missing(partial):
+    size, there, rotten = partial
+    with folder() as base:
+        content = make(base, size, there, rotten)
+        before = [(base / name).read_bytes() for name in ("x.part", "x.part.idx")]
+        code, out, _ = run("verify", "-q", "--json", base / "x.part")
+        found = json.loads(out)
+        assert code == (10 if rotten else 0)
+        assert found["bad"] == ranges_of(rotten, size)
+        assert found["checked_blocks"] == len(there)
+        assert before == [(base / name).read_bytes() for name in ("x.part", "x.part.idx")]
+        code, out, _ = run("verify", "-q", "--json", "--repair", base / "x.part")
+        assert (code, json.loads(out)["repaired"]) == (0, bool(rotten))
+        assert run("verify", "-q", base / "x.part")[0] == 0
+        with LocalDownloadCache.open(base / "x.part", base / "x.part.idx") as cache:
+            good = there - rotten
+            assert cache.cached_bytes_and_blocks()[1] == len(good)
+            for block in good:
+                start, stop = block * BLOCK, min((block + 1) * BLOCK, size)
+                assert cache.read_at(stop - start, start) == content[start:stop]
+
+
+def test_verify_for_people_names_the_ranges_and_what_to_do():
+    make(Path(), 3 * BLOCK, {0, 1}, {1})
+    code, out, err = run("verify", "x")
+    assert code == 10
+    assert "damaged [4096:8191] 4.0 KiB" in out
+    assert "--repair" in out
+    assert "verif" in err  # its progress
+    code, out, _ = run("verify", "x", "--repair")
+    assert code == 0
+    assert "run `largefile get` again" in out
+
+
+def test_a_repair_beside_a_writer_is_refused_and_touches_nothing():
+    with new_cache(Path(), 2 * BLOCK, BLOCK) as cache:
+        put(cache, noise(2 * BLOCK), 0, 1)
+        Path("x.part").write_bytes(bytes(2 * BLOCK))
+        assert run("verify", "x", "-q", "--repair")[0] == 11
+        assert cache.cached_bytes_and_blocks()[1] == 2
+
+
+def test_a_data_file_of_another_size_is_not_hashed_but_named():
+    make(Path(), 2 * BLOCK, {0})
+    Path("x.part").write_bytes(b"short")
+    code, _, err = run("verify", "x", "-q")
+    assert code == 14
+    assert "5 bytes" in err
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in GOLDEN["cases"] if c["content_size"] <= 1 << 24], ids=lambda case: case["name"]
+)
+def test_export_is_byte_for_byte_what_go_writes(case):
+    size, block_size = case["content_size"], case["block_size"]
+    with new_cache(Path(), size, block_size) as cache:
+        for off in case["set_offsets"]:
+            first = off // block_size * block_size
+            cache.write_at(bytes(min(block_size, size - first)), first)
+    assert run("export", "x") == (0, case["json"], "")
+
+
+def test_a_reader_that_leaves_ends_it_without_a_word():
+    make(Path(), 2 * BLOCK, {0})
+    leader, follower = os.pipe()
+    os.close(leader)
+    child = start("export", "x", stdout=follower)
+    os.close(follower)
+    _, err = child.communicate()
+    assert (child.returncode, err) == (1, "")
+
+
+# --- arguments, imports ----------------------------------------------------------------------------
+
+
+@given(st.integers(1, 1 << 20), st.sampled_from([("", 1), ("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30)]))
+def test_sizes_are_read_as_they_are_written(count, unit):
+    letter, factor = unit
+    for text in (f"{count}{letter}", f"{count}{letter.lower()}", f"{count}{letter}B", f"{count}{letter}iB"):
+        if letter or not text.endswith("iB"):
+            assert size_or_auto(None, None, text) == count * factor
+    assert rate(None, None, f"{count}{letter}") == count * factor
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.from_regex(r"[!-~]{1,9}", fullmatch=True)
+    )
+)
+def test_header_lines_are_read_as_they_are_written(fields):
+    assert headers([f"{name}: {value}" for name, value in fields.items()]) == fields
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import largefile", {"click", "rich", "pycurl", "asyncio"}),
+        ("from largefile.cli import main", {"rich", "pycurl", "asyncio"}),
+        ("from largefile.cli import main; import largefile.caching", {"rich", "asyncio"}),
+    ],
+)
+def test_what_is_not_needed_is_not_imported(code, absent):
+    code += "; import sys; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert not absent & set(found.split())
+
+
+def test_get_without_a_terminal_imports_no_rich_and_no_asyncio(server):
+    code = (
+        "import sys; from largefile.cli import main\ntry: main(sys.argv[1:])\n"
+        "except SystemExit as end: print(end.code, *sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "get", server.url, "-o", "other"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert found[0] == "0"
+    assert not {"rich", "asyncio"} & set(found)
