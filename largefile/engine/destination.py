@@ -9,9 +9,10 @@ import stat
 from pathlib import Path
 
 from largefile.disk.fileops import REAL, FileOps
-from largefile.disk.publish import clean_up, part_paths
+from largefile.disk.files import LocalFile
+from largefile.disk.publish import clean_up, part_paths, publish_file
 from largefile.engine.job import Control
-from largefile.errors import DestinationExistsError, PartialFileError
+from largefile.errors import PartialFileError
 
 __all__ = ["Destination"]
 
@@ -69,15 +70,7 @@ class Destination:
 
     def take_part(self, *, overwrite: bool) -> None:
         """Give a part without an index its final name."""
-        if overwrite:
-            self._ops.rename(self.part, self.path)
-        else:
-            try:
-                self._ops.link(self.part, self.path)
-            except FileExistsError:
-                raise DestinationExistsError(self.path) from None
-            self._ops.unlink(self.part)
-        self._ops.fsync_dir(str(Path(self.path).parent))
+        publish_file(LocalFile.open(self.part, self._ops), self.path, overwrite=overwrite)
 
 
 def hash_file(path: str, algorithm: str, control: Control) -> str:

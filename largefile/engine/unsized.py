@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,8 +79,6 @@ def fetch_unsized(
             what = "nothing tells that it was whole" if ended.outcome is Outcome.UNFRAMED else ended.detail
             raise NetworkError(f"{source.name} ended after {probe.sink.at} bytes: {what}", ended.code)
         lane.flush(probe.sink)
-        ops.fdatasync(fd, path)
-        os.fchmod(fd, stat.S_IMODE(0o666 & ~ops.umask()))
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             Path(path).unlink()
