@@ -76,18 +76,18 @@ def imports(path):
 
 
 def largefile_imports(path):
-    for name, annotations in imports(path):
+    for name, hint in imports(path):
         parts = name.split(".")
         if parts[0] == "largefile" and len(parts) > 1 and parts[1] in LEVEL:
-            yield parts[1], annotations
+            yield parts[1], hint
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))
 def test_a_module_imports_only_from_above(path):
     mine = floor_of(path)
     assert mine in LEVEL, f"{path.name} stands on no floor"
-    for other, annotations in largefile_imports(path):
-        if annotations and LEVEL[mine] == 0:
+    for other, hint in largefile_imports(path):
+        if hint and LEVEL[mine] == 0:
             continue  # words that every floor uses may name ranges in annotations
         assert LEVEL[other] <= LEVEL[mine], f"{mine} imports {other}, which stands below it"
         assert (mine, other) not in STRANGERS, f"{mine} and {other} never import each other"

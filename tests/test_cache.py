@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from largefile.core.ranges import ByteRange
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
-from largefile.disk.create import auto_block_size, create_cache_files
+from largefile.disk.create import create_cache_files
 from largefile.disk.fileops import FileOps
 from largefile.disk.files import CacheFile
 from largefile.disk.header import Header, State
@@ -34,6 +34,7 @@ from largefile.errors import (
     UncachedRangeError,
 )
 from largefile.rules.identity import Identity
+from largefile.rules.sizing import auto_block_size
 
 CONTENT = noise(1000)
 

@@ -43,6 +43,9 @@ def test_the_examples_of_a_module_are_true(name):
     assert runner.summarize(verbose=False).failed == 0
 
 
-@pytest.mark.parametrize("name", ["download", "CachingDownloader", "LocalDownloadCache", "ByteRanges", "Backoff"])
+MAIN = ["download", "CachingDownloader", "LocalDownloadCache", "ByteRanges", "Backoff"]
+
+
+@pytest.mark.parametrize("name", MAIN)
 def test_the_main_names_have_an_example(name):
     assert ">>>" in (inspect.getdoc(getattr(largefile, name)) or "")

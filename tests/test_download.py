@@ -107,9 +107,11 @@ def test_retry_after_is_honoured_to_the_second(dest, number, status):
 
 
 def test_a_server_that_stays_busy_is_a_throttled_error(dest):
-    with LoopbackServer(CONTENT, behave=always(status=503, headers={"Retry-After": "0"})) as server:
-        with pytest.raises(ThrottledError) as caught:
-            get(server, dest, tries=2)
+    with (
+        LoopbackServer(CONTENT, behave=always(status=503, headers={"Retry-After": "0"})) as server,
+        pytest.raises(ThrottledError) as caught,
+    ):
+        get(server, dest, tries=2)
     assert caught.value.resumable
     assert caught.value.status.complete is False
     assert len(server.requests) == 2
@@ -127,9 +129,11 @@ def test_a_server_that_stays_busy_is_a_throttled_error(dest):
     ],
 )
 def test_a_permanent_refusal_is_asked_once(dest, status, error):
-    with LoopbackServer(CONTENT, behave=always(status=status)) as server:
-        with pytest.raises(error, match=str(status)):
-            get(server, dest)
+    with (
+        LoopbackServer(CONTENT, behave=always(status=status)) as server,
+        pytest.raises(error, match=str(status)),
+    ):
+        get(server, dest)
     assert len(server.requests) == 1
     assert names(dest.parent) == set()
 
@@ -471,9 +475,11 @@ def test_an_unsized_body_of_another_digest_is_put_aside(dest):
 
 
 def test_an_unsized_body_that_stalls_is_an_error_and_leaves_nothing(dest):
-    with LoopbackServer(CONTENT, behave=always(**UNSIZED, stall_after=1000)) as server:
-        with pytest.raises(StalledError):
-            get(server, dest, timeout=0.4)
+    with (
+        LoopbackServer(CONTENT, behave=always(**UNSIZED, stall_after=1000)) as server,
+        pytest.raises(StalledError),
+    ):
+        get(server, dest, timeout=0.4)
     assert names(dest.parent) == set()
 
 
@@ -721,17 +727,21 @@ def test_a_caching_downloader_fills_a_cache(server, tmp_path):
 
 def test_waiting_for_completion_ends_at_once_on_a_permanent_failure(tmp_path):
     # Go made 10,240 requests in 0.3 s and did not end.
-    with LoopbackServer(CONTENT, behave=after(1, status=404)) as server:
-        with pytest.raises(NotFoundError) as caught:
-            run_cached(server, tmp_path, wait_for_completion=True, concurrency=4)
+    with (
+        LoopbackServer(CONTENT, behave=after(1, status=404)) as server,
+        pytest.raises(NotFoundError) as caught,
+    ):
+        run_cached(server, tmp_path, wait_for_completion=True, concurrency=4)
     assert caught.value.status.iterations == 1
     assert len(server.requests) <= 6
 
 
 def test_waiting_for_completion_pauses_between_passes_and_ends(tmp_path):
-    with LoopbackServer(CONTENT, behave=after(1, status=500)) as server:
-        with pytest.raises(ProtocolError) as caught:
-            run_cached(server, tmp_path, wait_for_completion=True, max_iterations=2, tries=1, concurrency=2)
+    with (
+        LoopbackServer(CONTENT, behave=after(1, status=500)) as server,
+        pytest.raises(ProtocolError) as caught,
+    ):
+        run_cached(server, tmp_path, wait_for_completion=True, max_iterations=2, tries=1, concurrency=2)
     assert caught.value.status.iterations == 3
     assert len(server.requests) <= 10
     assert server.requests[-1].at - server.requests[1].at >= 0.5
@@ -772,17 +782,21 @@ def test_totals_are_not_added_up_again_at_each_pass(tmp_path):
 
 
 def test_exhausted_retries_and_short_bodies_count_as_errors(dest):
-    with LoopbackServer(CONTENT, behave=after(1, cut_after=0)) as server:
-        with pytest.raises(TransferError) as caught:
-            get(server, dest, tries=1)
+    with (
+        LoopbackServer(CONTENT, behave=after(1, cut_after=0)) as server,
+        pytest.raises(TransferError) as caught,
+    ):
+        get(server, dest, tries=1)
     assert caught.value.status.download_errors > 0
 
 
 def test_a_dead_server_is_not_asked_block_by_block(dest):
     size = 2000 * 4096
-    with LoopbackServer(Content(size), behave=after(1, cut_after=0)) as server:
-        with pytest.raises(TransferError) as caught:
-            get(server, dest, block_size=4096, tries=2, concurrency=4)
+    with (
+        LoopbackServer(Content(size), behave=after(1, cut_after=0)) as server,
+        pytest.raises(TransferError) as caught,
+    ):
+        get(server, dest, block_size=4096, tries=2, concurrency=4)
     assert len(server.requests) < 60
     assert len(str(caught.value)) < 1000
 

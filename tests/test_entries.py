@@ -159,7 +159,13 @@ def test_a_read_only_buffer_is_read_and_never_written():
 
 @pytest.mark.parametrize(
     ("size", "offset", "num_blocks", "file_id"),
-    [(16, 0, 3, bytes(16)), (16, 4, 1, bytes(16)), (16, 17, 0, bytes(16)), (16, 0, -1, bytes(16)), (16, 0, 1, b"x")],
+    [
+        (16, 0, 3, bytes(16)),
+        (16, 4, 1, bytes(16)),
+        (16, 17, 0, bytes(16)),
+        (16, 0, -1, bytes(16)),
+        (16, 0, 1, b"x"),
+    ],
 )
 def test_a_table_that_does_not_fit_is_refused(size, offset, num_blocks, file_id):
     with pytest.raises(ValueError):

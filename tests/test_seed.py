@@ -16,21 +16,27 @@ ROW = re.compile(r"^\| `([\w.]+)` \| (.+) \|$", re.M)
 ROWS = ROW.findall((DOCS / "seed.md").read_text())
 
 #: The exported names of the Go package, from its documentation.
-GO_TOP_LEVEL = """
-ErrCacheInvalidBlockSize ErrCacheInvalidOffset ErrCacheUncachedRange ErrInternalError ErrNotEnoughSpace
-CacheFilesExist CreateNewFilesForCache NewBackoff NumBlocks OpenCacheFiles Ranges ReserveSpace ByteRange
-RangeForIndex ByteRanges NewByteRanges ByteRangesTracker NewByteRangesTracker CacheFileReadWriter
-CachingDownloader NewCachingDownloader DownloadCache WithDownloadConcurrency WithDownloadDigest
-WithDownloadLogger WithDownloadProgress WithDownloadProgressTimeout WithDownloadRateController
-WithDownloadWaitForCompletion DownloadStats DownloadStatus LocalDownloadCache NewLocalDownloadCache Reader
-RetryResponse StreamingDownloader NewStreamingDownloader StreamingStatus Uploader
-""".split()
+GO_TOP_LEVEL = set(
+    re.findall(
+        r"\w+",
+        """
+        ErrCacheInvalidBlockSize ErrCacheInvalidOffset ErrCacheUncachedRange ErrInternalError
+        ErrNotEnoughSpace CacheFilesExist CreateNewFilesForCache NewBackoff NumBlocks OpenCacheFiles
+        Ranges ReserveSpace ByteRange RangeForIndex ByteRanges NewByteRanges ByteRangesTracker
+        NewByteRangesTracker CacheFileReadWriter CachingDownloader NewCachingDownloader DownloadCache
+        WithDownloadConcurrency WithDownloadDigest WithDownloadLogger WithDownloadProgress
+        WithDownloadProgressTimeout WithDownloadRateController WithDownloadWaitForCompletion
+        DownloadStats DownloadStatus LocalDownloadCache NewLocalDownloadCache Reader RetryResponse
+        StreamingDownloader NewStreamingDownloader StreamingStatus Uploader
+        """,
+    )
+)
 
 
 def test_the_table_has_every_top_level_name_once():
     names = [go for go, _ in ROWS]
     assert len(names) == len(set(names))
-    assert set(GO_TOP_LEVEL) <= set(names)
+    assert set(names) >= GO_TOP_LEVEL
 
 
 def resolve(path):

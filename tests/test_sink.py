@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import threading
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -34,7 +35,7 @@ class Recorder:
 
 def cut(data, points):
     edges = [0, *sorted(p % (len(data) + 1) for p in points), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 def aimed(target, lane, first, stop, block_size, content_size):

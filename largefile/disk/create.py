@@ -7,20 +7,17 @@ import os
 from collections.abc import Callable
 from typing import Literal
 
-from largefile.core.ranges import MAX_SIZE, num_blocks
+from largefile.core.ranges import MAX_SIZE
 from largefile.disk.fileops import REAL, FileOps, MissingFileError
 from largefile.disk.files import LocalFile
-from largefile.disk.header import Header, Layout, State
+from largefile.disk.header import SLOT_SIZE, SLOTS, Header, Layout, State
 from largefile.disk.index import Index, read_header
 from largefile.disk.locks import Lock
 from largefile.disk.reserve import check_space
-from largefile.errors import CacheBusyError, PartialFileError
+from largefile.errors import CacheBusyError, IndexCorruptError, PartialFileError
 from largefile.rules.identity import Identity
 
-__all__ = ["auto_block_size", "create_cache_files"]
-
-#: With more blocks than this their index would be larger than what it saves.
-MOST_BLOCKS = 1 << 20
+__all__ = ["create_cache_files", "remove_unborn"]
 
 
 def create_cache_files(
@@ -87,18 +84,26 @@ def create_cache_files(
             raise
 
 
-def auto_block_size(content_size: int) -> int:
-    """1 MiB, doubled until the content has at most 1,048,576 blocks.
+def remove_unborn(
+    data: str | os.PathLike[str], index: str | os.PathLike[str], *, ops: FileOps = REAL
+) -> bool:
+    """Remove what a creator left that died before the data file had its size; whether it was such a thing.
 
-    Examples
-    --------
-    >>> auto_block_size(10**9), auto_block_size(5 << 40)
-    (1048576, 8388608)
+    Then the data file is missing or has no bytes, and the index names none. All else is left as it is.
     """
-    block_size = 1 << 20
-    while num_blocks(content_size, block_size) > MOST_BLOCKS:
-        block_size *= 2
-    return block_size
+    data_path, index_path = os.fspath(data), os.fspath(index)
+    if ops.exists(data_path) and ops.stat(data_path).st_size:
+        return False
+    with contextlib.closing(LocalFile.open(index_path, ops)) as file:
+        try:
+            header = read_header(file)[0]
+            unborn = header.inode == 0 and (header.content_size > 0 or not ops.exists(data_path))
+        except IndexCorruptError:
+            unborn = not any(file.read_at(SLOTS[-1] + SLOT_SIZE, 0))
+    if unborn:
+        _unlink(data_path, ops)
+        _unlink(index_path, ops)
+    return unborn
 
 
 def _create(
@@ -110,17 +115,21 @@ def _create(
     undo: contextlib.ExitStack,
     ops: FileOps,
 ) -> None:
-    """Both files, complete and synced, before the long part: a kill during it leaves an empty cache."""
-    with contextlib.closing(_make(data_path, undo, ops)) as data:
-        ops.ftruncate(data.fd, header.content_size, data_path)
-        with contextlib.closing(_make(index_path, undo, ops)) as index:
-            Index.create(index, header.next(inode=data.stat().st_ino))
+    """Both files, complete and synced, before the long part: a kill during it leaves an empty cache.
+
+    The index comes first and names no data file, so that what a kill between the two leaves can be told
+    from a partial file that lost its index, which nobody may touch.
+    """
+    with contextlib.closing(_make(index_path, undo, ops)) as index:
+        Index.create(index, header.next(inode=0))
+        with contextlib.closing(_make(data_path, undo, ops)) as data:
+            ops.ftruncate(data.fd, header.content_size, data_path)
             data.sync_name()
             index.sync_name()
             if reserve == "all" and header.content_size:
                 data.allocate(0, header.content_size, progress)
-        if progress is not None:
-            progress(header.content_size)
+    if progress is not None:
+        progress(header.content_size)
 
 
 def _make(path: str, undo: contextlib.ExitStack, ops: FileOps) -> LocalFile:

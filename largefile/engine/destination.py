@@ -8,6 +8,7 @@ import os
 import stat
 from pathlib import Path
 
+from largefile.disk.create import remove_unborn
 from largefile.disk.fileops import REAL, FileOps
 from largefile.disk.files import LocalFile
 from largefile.disk.publish import clean_up, part_paths, publish_file
@@ -57,6 +58,8 @@ class Destination:
         part, index = os.path.lexists(self.part), os.path.lexists(self.index)
         if part and not index:
             raise PartialFileError(self.part, "it has no index beside it; remove it, or choose another name")
+        if index and remove_unborn(self.part, self.index, ops=self._ops):
+            return False
         if index and not part:
             raise PartialFileError(self.index, "its data file is gone; remove it, or choose another name")
         return part

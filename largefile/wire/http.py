@@ -401,7 +401,7 @@ def check_headers(
 
 def positive(name: str, seconds: float) -> float:
     """A number of seconds above 0, or ValueError."""
-    if not seconds > 0:
+    if not 0 < seconds < 1e9:
         raise ValueError(f"{name} is {seconds}, needed is a number of seconds above 0")
     return seconds
 

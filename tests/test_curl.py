@@ -1,0 +1,295 @@
+"""The curl driver's own parts: heads, outcomes, connections, and whom it trusts."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import certifi
+import pycurl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from largefile.core.sink import BlockSink
+from largefile.events import Ended, Fetch, Outcome, Response
+from largefile.testing.script import Behaviour, Content, pattern
+from largefile.testing.server import LoopbackServer
+from largefile.wire.ca import VARIABLES, choose_ca_file
+from largefile.wire.curl import (
+    DRAIN_LIMIT,
+    OUTCOMES,
+    CurlSettings,
+    CurlTransport,
+    is_framed,
+    parse_head,
+)
+
+# --- heads -----------------------------------------------------------------------------------------
+
+
+def test_a_head_is_its_status_its_fields_and_its_version():
+    lines = [b"HTTP/1.1 206 Partial Content\r\n", b'ETag: "a"\r\n', b"CONTENT-RANGE:bytes 0-1/2 \r\n"]
+    assert parse_head(lines) == Response(206, {"etag": '"a"', "content-range": "bytes 0-1/2"}, "1.1")
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "version"),
+    [
+        (b"HTTP/2 200 \r\n", 200, "2"),
+        (b"HTTP/1.0 404\r\n", 404, "1.0"),
+        (b"HTTP/1.1 200 OK: fine\r\n", 200, "1.1"),
+        (b"HTTP/1.1\r\n", 0, "1.1"),
+        (b"HTTP/1.1 2x0 OK\r\n", 0, "1.1"),
+        (b"HTTP/1.1 \xb2\xb2\xb2 OK\r\n", 0, "1.1"),
+        (b"\r\n", 0, ""),
+    ],
+)
+def test_a_status_line_that_is_none_has_status_0(line, status, version):
+    assert parse_head([line]) == Response(status, {}, version)
+
+
+def test_a_repeated_field_is_one_with_commas():
+    # Two Content-Lengths that differ must not look like one: RFC 9110 section 5.2.
+    lines = [b"HTTP/1.1 200 OK", b"Content-Length: 5", b"X: 1", b"content-length: 6"]
+    assert parse_head(lines).headers == {"content-length": "5, 6", "x": "1"}
+
+
+def test_a_line_without_a_colon_is_no_field():
+    assert parse_head([b"HTTP/1.1 200 OK", b"garbage\r\n", b" folded\r\n", b"A: b:c\r\n"]).headers == {
+        "a": "b:c"
+    }
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6))
+def test_no_head_is_too_strange_to_parse(lines):
+    found = parse_head(lines)
+    assert found.status >= 0
+    assert all(name == name.lower() for name in found.headers)
+
+
+@pytest.mark.parametrize(
+    ("response", "framed"),
+    [
+        (Response(200, {"content-length": "5"}), True),
+        (Response(200, {"transfer-encoding": "Chunked"}), True),
+        (Response(200, {}), False),
+        (Response(200, {"transfer-encoding": "gzip"}), False),
+        (Response(200, {}, "1.0"), False),
+        (Response(200, {}, "2"), True),
+        (Response(204, {}), True),
+        (Response(304, {}), True),
+    ],
+)
+def test_a_body_is_framed_if_something_tells_its_end(response, framed):
+    assert is_framed(response) is framed
+
+
+# --- outcomes --------------------------------------------------------------------------------------
+
+
+class Lane:
+    def settle(self, sink):
+        pass
+
+
+@pytest.fixture
+def transport():
+    made = CurlTransport(CurlSettings(proxy="", connect_timeout=2.0))
+    yield made
+    made.close()
+
+
+def ask(transport, url, first=0, last=99, *, admit=True, space=None):
+    """One whole transfer: its response, its end, and what landed."""
+    fetch, sink = Fetch(first, last, url), BlockSink()
+    space = last - first + 1 if space is None else space
+    target = bytearray(b"\xee" * space)
+    sink.aim(Lane(), 0, space, 64, space)
+    sink.place(target, 0, space)
+    transport.start(fetch, sink)
+    response = None
+    while True:
+        for event in transport.poll(0.1):
+            if isinstance(event, Ended):
+                got = sink.received
+                sink.release()
+                return response, event, bytes(target[:got])
+            response = event.response
+            (transport.admit if admit else transport.refuse)(fetch)
+
+
+def outcome(transport, **how):
+    with LoopbackServer(Content(1000), behave=lambda request: Behaviour(**how)) as server:
+        return ask(transport, server.url)[1].outcome
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({}, Outcome.DONE),
+        ({"chunked": True}, Outcome.DONE),
+        ({"status": 404, "body": b"no such thing"}, Outcome.DONE),
+        ({"no_length": True}, Outcome.UNFRAMED),
+        ({"cut_after": 50}, Outcome.CUT),
+        ({"chunked": True, "cut_after": 50}, Outcome.CUT),
+        ({"serve": (0, 999)}, Outcome.HALTED),
+    ],
+    ids=str,
+)
+def test_how_a_transfer_ended_in_our_words(transport, how, expected):
+    assert outcome(transport, **how) is expected
+
+
+def test_a_reset_is_no_good_end(transport):
+    assert outcome(transport, cut_after=50, reset=True) in (Outcome.NETWORK, Outcome.CUT)
+
+
+def test_a_connection_that_closes_without_an_answer_is_cut(transport):
+    with LoopbackServer(b"") as server:
+        server.behave = lambda request: server.hang_up()
+        response, ended, _ = ask(transport, server.url)
+    assert response is None
+    assert ended.outcome in (Outcome.CUT, Outcome.NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:1/", Outcome.CONNECT),
+        ("http://nowhere.invalid/", Outcome.RESOLVE),
+        ("file:///etc/passwd", Outcome.PROTOCOL),
+        ("gopher://127.0.0.1/", Outcome.PROTOCOL),
+    ],
+)
+def test_what_keeps_a_connection_from_being_made(transport, url, expected):
+    response, ended, landed = ask(transport, url)
+    assert (response, ended.outcome, landed) == (None, expected, b"")
+    assert ended.code
+
+
+def test_tls_to_a_server_without_it_is_no_good_end(transport):
+    with LoopbackServer(b"x") as server:
+        response, ended, _ = ask(transport, server.url.replace("http:", "https:"))
+    assert response is None
+    assert ended.outcome in (Outcome.NETWORK, Outcome.TLS)
+
+
+def test_every_outcome_in_the_table_is_ours_and_every_trust_failure_is_tls():
+    assert all(isinstance(found, Outcome) for found in OUTCOMES.values())
+    trust = {code for code, found in OUTCOMES.items() if found is Outcome.TLS}
+    assert pycurl.E_PEER_FAILED_VERIFICATION in trust
+    assert pycurl.E_SSL_CONNECT_ERROR not in trust  # a broken handshake may be well next time
+
+
+# --- connections -----------------------------------------------------------------------------------
+
+
+def test_one_handle_and_one_connection_serve_many_transfers(transport):
+    with LoopbackServer(Content(100_000)) as server:
+        for first in range(0, 5000, 1000):
+            _, ended, landed = ask(transport, server.url, first, first + 999)
+            assert ended.outcome is Outcome.DONE
+            assert landed == pattern(first, first + 999)
+    assert server.connections == 1
+    assert len(transport._idle) == 1
+    assert [request.range for request in server.requests] == [(f, f + 999) for f in range(0, 5000, 1000)]
+
+
+def test_a_range_does_not_stay_with_a_handle(transport):
+    with LoopbackServer(b"0123456789") as server:
+        ask(transport, server.url, 2, 3)
+        sink = BlockSink()
+        transport.start(Fetch(None, None, server.url), sink)
+        while not transport.poll(0.1):
+            pass
+        transport.close()
+    assert [request.range for request in server.requests] == [(2, 3), None]
+
+
+def test_a_small_refused_body_is_drained_and_keeps_its_connection(transport):
+    with LoopbackServer(Content(DRAIN_LIMIT)) as server:
+        _, ended, landed = ask(transport, server.url, 0, DRAIN_LIMIT - 1, admit=False)
+        assert (ended.outcome, landed) == (Outcome.REFUSED, b"")
+        assert ask(transport, server.url)[1].outcome is Outcome.DONE
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("how", [{}, {"headers": {"Content-Length": "100"}}, {"chunked": True}], ids=str)
+def test_a_large_refused_body_closes_its_connection_and_the_transport_goes_on(transport, how):
+    size = 50_000_000
+    with LoopbackServer(
+        Content(size), behave=lambda r: Behaviour(**how) if r.number == 0 else None
+    ) as server:
+        _, ended, landed = ask(transport, server.url, 0, size - 1, admit=False, space=1)
+        assert (ended.outcome, landed) == (Outcome.REFUSED, b"")
+        _, ended, landed = ask(transport, server.url, 7, 99)
+        assert (ended.outcome, landed) == (Outcome.DONE, pattern(7, 99))
+    assert server.connections == 2
+    assert server.requests[0].sent < size
+
+
+def test_interim_answers_and_trailers_are_no_answers(transport):
+    with LoopbackServer(b"0123456789") as server:
+        server.behave = lambda r: Behaviour(
+            reason="OK\r\nX: 1\r\n\r\nHTTP/1.1 206 Partial Content", status=103
+        )
+        response, ended, landed = ask(transport, server.url, 0, 9)
+    assert (response.status, ended.outcome, landed) == (206, Outcome.DONE, b"0123456789")
+
+
+def test_what_every_request_says(transport):
+    with LoopbackServer(Content(1000)) as server:
+        fetch, sink = Fetch(1, 2, server.url, (("X-A", "b"), ("Accept-Encoding", "identity"))), BlockSink()
+        transport.start(fetch, sink)
+        while not transport.poll(0.1):
+            pass
+        transport.close()
+    headers = server.requests[0].headers
+    assert (headers["x-a"], headers["range"], headers["accept-encoding"]) == ("b", "bytes=1-2", "identity")
+    assert headers["user-agent"].startswith("largefile")
+
+
+# --- trust -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path):
+    made = {}
+    for name in ("mine", *VARIABLES):
+        made[name] = tmp_path / name
+        made[name].write_text("")
+    return made
+
+
+def test_the_caller_s_choice_of_authorities_goes_first(files):
+    environ = {name: str(files[name]) for name in VARIABLES}
+    assert choose_ca_file(files["mine"], environ) == str(files["mine"])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_environment_goes_before_the_system_in_its_order(files, count):
+    environ = {name: str(files[name]) for name in VARIABLES[-count:]}
+    assert choose_ca_file(None, environ) == str(files[VARIABLES[-count]])
+
+
+def test_a_variable_that_is_empty_is_not_set(files):
+    environ = {"SSL_CERT_FILE": "", "CURL_CA_BUNDLE": str(files["CURL_CA_BUNDLE"])}
+    assert choose_ca_file(None, environ) == str(files["CURL_CA_BUNDLE"])
+
+
+def test_the_system_or_certifi_is_the_last_resort(monkeypatch, files):
+    assert Path(choose_ca_file(None, {})).is_file()
+    monkeypatch.setattr("largefile.wire.ca.SYSTEM_FILES", (str(files["mine"]) + ".gone", str(files["mine"])))
+    assert choose_ca_file(None, {}) == str(files["mine"])
+    monkeypatch.setattr("largefile.wire.ca.SYSTEM_FILES", ())
+    assert choose_ca_file(None, {}) == certifi.where()
+    ssl.create_default_context(cafile=certifi.where())
+
+
+@pytest.mark.parametrize("name", ["ca_file", *VARIABLES])
+def test_a_named_file_that_is_not_there_is_never_replaced_in_silence(tmp_path, name):
+    gone = str(tmp_path / "gone.pem")
+    ca_file, environ = (gone, {}) if name == "ca_file" else (None, {name: gone})
+    with pytest.raises(ValueError, match=f"{name}.*gone.pem"):
+        choose_ca_file(ca_file, environ)
