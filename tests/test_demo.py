@@ -67,7 +67,7 @@ def test_keep_leaves_the_file_and_nothing_else(shown):
 
 
 def test_a_kill_of_the_demo_leaves_nothing(tmp_path):
-    child = start(tmp_path, "--size", "1M")
+    child = start(tmp_path, "--size", "4M")
     lines = (child.stdout.readline() for _ in range(9))
     assert any("started: largefile get" in text for text in lines)
     child.send_signal(signal.SIGTERM)

@@ -17,16 +17,16 @@ from pathlib import Path
 import pytest
 from disk_helpers import Died, MortalOps
 from nginx import SEND_BUFFER
-from processes import Download, in_place, nothing_left_behind
+from processes import Download, in_place, nothing_left_behind, until
 
 import largefile
 from largefile.disk.create import create_cache_files
 
 pytestmark = pytest.mark.servers
 
-#: Ten kills in all; LARGEFILE_DEEP=N makes it N times as many.
-FACTOR = max(1, int(os.environ.get("LARGEFILE_DEEP") or 1))
-KILLS_WITH_RANGES, KILLS_WITHOUT, EARLY_KILLS = 5 * FACTOR, 3 * FACTOR, 2 * FACTOR
+#: Ten kills in all; LARGEFILE_DEEP=N makes it N times as many, each time at other moments.
+KILLS_WITH_RANGES, KILLS_WITHOUT, EARLY_KILLS = 5, 3, 2
+again = pytest.mark.parametrize("seed", range(max(1, int(os.environ.get("LARGEFILE_DEEP") or 1))))
 
 KIB = 1024
 SIZE = 40 * 10**6
@@ -59,12 +59,13 @@ def run_and_kill(nginx, url, dest, target):
     return in_place(dest), sum(each.sent for each in nginx.since(mark))
 
 
-def test_kills_at_random_moments_cost_what_was_in_flight(nginx, tmp_path, digest):
-    dest, rng = tmp_path / "x", random.Random(4)
+@again
+def test_kills_at_random_moments_cost_what_was_in_flight(nginx, tmp_path, digest, seed):
+    dest, rng = tmp_path / "x", random.Random(seed)
     url, held = nginx.url("/files/killed"), nginx.url("/files/killed", rate=RATE)
     have = total = 0
     for _ in range(KILLS_WITH_RANGES):
-        before, step = have, rng.randrange(SIZE // (KILLS_WITH_RANGES + 1))
+        before, step = have, rng.randrange(SIZE // (KILLS_WITH_RANGES + 3))
         have, sent = run_and_kill(nginx, held, dest, have + step)
         total += sent
         assert have >= before + step
@@ -81,8 +82,9 @@ def test_kills_at_random_moments_cost_what_was_in_flight(nginx, tmp_path, digest
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_kills_without_ranges_keep_what_is_in_place(nginx, tmp_path, digest):
-    dest, rng = tmp_path / "x", random.Random(5)
+@again
+def test_kills_without_ranges_keep_what_is_in_place(nginx, tmp_path, digest, seed):
+    dest, rng = tmp_path / "x", random.Random(seed)
     held = nginx.url("/rangeless/killed", rate=SIZE // 4)
     have = 0
     for _ in range(KILLS_WITHOUT):
@@ -95,13 +97,16 @@ def test_kills_without_ranges_keep_what_is_in_place(nginx, tmp_path, digest):
     assert status.downloaded_blocks == status.download_blocks - have // BLOCK
 
 
-def test_a_kill_before_the_first_byte_is_gone_on_from(nginx, tmp_path, digest):
-    for kill in range(EARLY_KILLS):
-        dest = tmp_path / f"x{kill}"
-        # As soon as its index can be opened from outside: nothing, or next to nothing, is in place.
-        run_and_kill(nginx, nginx.url("/files/killed", rate=RATE), dest, 0)
-        largefile.download(nginx.url("/files/killed"), dest, digest=f"sha256:{digest}")
-        assert sha256(dest) == digest
+@again
+def test_a_kill_before_the_first_byte_is_gone_on_from(nginx, tmp_path, digest, seed):
+    for kill in range(20):
+        folder = tmp_path / str(kill)
+        folder.mkdir()
+        with Download(nginx.url("/files/killed", rate=RATE), folder / "x") as child:
+            until(lambda: any(folder.iterdir()), what="a first file")  # noqa: B023 - called in this round
+            assert child.kill()
+        largefile.download(nginx.url("/files/killed"), folder / "x", digest=f"sha256:{digest}")
+        assert sha256(folder / "x") == digest
 
 
 def kill_while_making(folder, steps):
@@ -114,7 +119,6 @@ def kill_while_making(folder, steps):
     return True
 
 
-@pytest.mark.xfail(reason="a kill before the index has its header leaves files that no later run touches")
 def test_a_kill_while_the_files_are_made_is_gone_on_from(nginx, tmp_path, digest):
     for steps in itertools.count():
         folder = tmp_path / str(steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-SMALLEST, LARGEST = 1 << 20, 1 << 30
+SMALLEST, LARGEST = 4 << 20, 1 << 30
 CELLS = 64
 #: How full the partial file is when its process is killed.
 KILL_AT = 0.4
 #: The server sends so slowly that all of it takes about so many seconds: long enough to be killed within.
 SECONDS = 3.0
 CONNECTIONS = 8
+#: But no response is slower than this: the first one carries up to a MiB, however small the rest is.
+SLOWEST = (1 << 20) / 1.5
 
 
 @click.command(short_help="See it work: a bad server, a kill, a resume. No network needed.")
@@ -43,7 +46,7 @@ CONNECTIONS = 8
     default="64M",
     show_default=True,
     metavar="SIZE",
-    help="How much to download, 1M to 1G; it is kept in memory too.",
+    help="How much to download, 4M to 1G; it is kept in memory too.",
 )
 @click.option("--keep", is_flag=True, help="Leave the downloaded file there.")
 def demo(size: int, keep: bool) -> None:
@@ -118,7 +121,7 @@ class Demo:
     def run(self) -> None:
         from largefile.testing.server import LoopbackServer
 
-        slow = self._size / SECONDS / CONNECTIONS
+        slow = max(SLOWEST, self._size / SECONDS / CONNECTIONS)
         with LoopbackServer(self._content, rate=slow, behave=self._mischief) as server:
             self._say(f"serving {human_bytes(self._size)} of random bytes at {server.url}, badly on purpose")
             before = self._interrupted(server)
@@ -130,13 +133,11 @@ class Demo:
 
     def _interrupted(self, server: LoopbackServer) -> int:
         """Download, and kill the process in the middle; the bytes that are there then."""
-        with self._get(server) as child:
+        with self._getting(server) as child:
             self._say("started: largefile get, in a process of its own")
-            try:
-                while child.poll() is None and self._cached() < KILL_AT * self._size:
-                    wait_a_moment(child)
-            finally:
-                child.kill()
+            while child.poll() is None and self._cached() < KILL_AT * self._size:
+                wait_a_moment(child)
+            child.kill()
             _, words = child.communicate()
         if child.returncode >= 0:
             raise DemoError(
@@ -149,12 +150,9 @@ class Demo:
 
     def _resumed(self, server: LoopbackServer, before: int) -> dict[str, Any]:
         """The same command again; what it says at its end."""
-        with self._get(server) as child:
+        with self._getting(server) as child:
             self._say("started the same command again")
-            try:
-                out, words = child.communicate(timeout=120)
-            finally:
-                child.kill()
+            out, words = child.communicate(timeout=120)
         if child.returncode != 0:
             raise DemoError(f"going on failed with exit code {child.returncode}: {words.strip()}")
         status: dict[str, Any] = json.loads(out)
@@ -186,18 +184,24 @@ class Demo:
 
     # --- helpers ---------------------------------------------------------------------------------
 
-    def _get(self, server: LoopbackServer) -> subprocess.Popen[str]:
+    @contextlib.contextmanager
+    def _getting(self, server: LoopbackServer) -> Iterator[subprocess.Popen[str]]:
+        """The download in a process of its own, which does not outlive the block."""
         # The proxy of the environment would not find this machine's loopback.
         options = ["-o", str(self._dest), "--proxy", "", "--digest", f"sha256:{self._digest}", "-q", "--json"]
         block = max(4096, min(1 << 20, self._size // CELLS))
         options += ["-x", str(CONNECTIONS), "--block-size", str(block)]
-        return subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "largefile", "get", server.url, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as child:
+            try:
+                yield child
+            finally:
+                child.kill()
 
     def _cached(self) -> int:
         """Bytes in the partial file, as another process sees them."""

@@ -89,7 +89,8 @@ def remove_unborn(
 ) -> bool:
     """Remove what a creator left that died before the data file had its size; whether it was such a thing.
 
-    Then the data file is missing or has no bytes, and the index names none. All else is left as it is.
+    Then the data file is missing or has no bytes, and the index names none, or says that it was being
+    replaced. All else is left as it is.
     """
     data_path, index_path = os.fspath(data), os.fspath(index)
     if ops.exists(data_path) and ops.stat(data_path).st_size:
@@ -98,6 +99,7 @@ def remove_unborn(
         try:
             header = read_header(file)[0]
             unborn = header.inode == 0 and (header.content_size > 0 or not ops.exists(data_path))
+            unborn |= header.state is State.SUPERSEDED
         except IndexCorruptError:
             unborn = not any(file.read_at(SLOTS[-1] + SLOT_SIZE, 0))
     if unborn:

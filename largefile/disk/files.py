@@ -73,10 +73,10 @@ class LocalFile:
 
     def __init__(self, path: str, fd: int, ops: FileOps = REAL, *, writable: bool = True) -> None:
         self.name = path
-        self.fd = fd
         self.ops = ops
         self.writable = writable
         self._mappable = writable and ops.fs_magic(fd, path) in MAPPABLE
+        self.fd = fd  # last: the descriptor is ours to close only from here on
 
     @classmethod
     def open(cls, path: str, ops: FileOps = REAL, *, writable: bool = True) -> LocalFile:
