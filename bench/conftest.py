@@ -10,12 +10,17 @@ from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.create import create_cache_files
 
 
+#: Parameters that say how large the task is; others tell variants of one task apart.
+SIZES = {"blocks": "{:,} blocks", "block_size": "blocks of {:,} bytes"}
+
+
 @pytest.fixture(autouse=True)
 def _one_size_a_group(request):
     """Put the size into the group's name: ours and the baseline are compared at the same one."""
     if "benchmark" in request.fixturenames and hasattr(request.node, "callspec"):
         benchmark = request.getfixturevalue("benchmark")
-        sizes = [f"{value:,} {name}" for name, value in request.node.callspec.params.items()]
+        given = request.node.callspec.params
+        sizes = [text.format(given[name]) for name, text in SIZES.items() if name in given]
         benchmark.group = ", ".join([benchmark.group, *sizes])
 
 

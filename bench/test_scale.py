@@ -11,6 +11,7 @@ from conftest import paths
 
 from largefile.core.byteranges import ByteRangesTracker
 from largefile.disk.cache import LocalDownloadCache
+from largefile.disk.create import create_cache_files
 from largefile.rules.schedule import Scheduler, Start
 
 MIB = 1 << 20
@@ -22,19 +23,21 @@ COMMITTED = 1024
 SMALL = 4096
 
 
-@pytest.fixture
-def partial(new_cache, tmp_path):
+@pytest.fixture(scope="module")
+def partial(tmp_path_factory):
     """The paths of a cache of 1 TiB that lacks its middle and its last block; and Go's text of the same."""
-    cache = new_cache(TIB, MIB, reserve="span")
+    folder = tmp_path_factory.mktemp("partial")
+    data, index = paths(folder)
+    create_cache_files(data, index, TIB, MIB, reserve="span")
     tracker = ByteRangesTracker(TIB, MIB)
-    for block in range(BLOCKS - 1):
-        if block != GAP:
-            cache.seal(block, block)
-            tracker.set(block * MIB)
-    cache.close()
-    text = tmp_path / "go.json"
+    with LocalDownloadCache.open(data, index, reserve="span") as cache:
+        for block in range(BLOCKS - 1):
+            if block != GAP:
+                cache.seal(block, block)
+                tracker.set(block * MIB)
+    text = folder / "go.json"
     text.write_text(tracker.to_json())
-    return *paths(tmp_path), text
+    return data, index, text
 
 
 def open_and_plan(data, index):

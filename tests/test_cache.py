@@ -576,3 +576,15 @@ def test_an_injected_file_of_the_wrong_size_is_refused():
         with pytest.raises(PartialFileError):
             LocalDownloadCache(MemoryFile(size), index)
     assert not index.closed
+
+
+def test_a_follower_leaves_no_descriptor_to_the_garbage_collector(tmp_path):
+    data, index = tmp_path / "data", tmp_path / "index"
+    create_cache_files(data, index, 1000, 100)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    gc.disable()
+    try:
+        LocalDownloadCache.open(data, index, read_only=True).close()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    finally:
+        gc.enable()

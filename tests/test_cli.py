@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -20,7 +21,7 @@ import click
 import pytest
 import trustme
 from click.testing import CliRunner
-from disk_helpers import folder, new_cache, noise, put
+from disk_helpers import folder, leave, new_cache, noise, put
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,8 @@ from largefile.cli.inputs import headers, rate, size_or_auto
 from largefile.cli.report import printable
 from largefile.core.ranges import ByteRange
 from largefile.disk.cache import LocalDownloadCache
+from largefile.disk.create import create_cache_files
+from largefile.rules.identity import Identity
 from largefile.testing.server import Behaviour, LoopbackServer
 
 MIB = 1 << 20
@@ -382,20 +385,51 @@ def test_no_resume_throws_the_partial_away(server):
     assert Path("x").read_bytes() == CONTENT
 
 
-def test_a_terminal_gets_the_bar_and_the_map_and_stdout_stays_clean(server):
-    leader, follower = os.openpty()
-    child = start("get", server.url, "--json", stderr=follower)
-    os.close(follower)
+def screen_of(child, leader):
+    """The text that a command has written to its terminal, until it ends; what steers it is left out."""
     screen = b""
     # At the end of the other side reading gives EIO.
     with os.fdopen(leader, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
         while piece := terminal.read(65536):
             screen += piece
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode())
+
+
+def test_a_terminal_gets_the_bar_and_the_map_and_stdout_stays_clean(server):
+    leader, follower = os.openpty()
+    child = start("get", server.url, "--json", stderr=follower)
+    os.close(follower)
+    screen = screen_of(child, leader)
     out, _ = child.communicate()
     assert child.returncode == 0
     assert json.loads(out)["complete"] is True
-    assert "████" in screen.decode()
-    assert b"100%" in screen
+    assert "████" in screen
+    assert "100%" in screen
+
+
+def test_the_map_shows_where_the_holes_are(server):
+    content = server.content
+    identity = Identity(content.etag, content.last_modified, content.size)
+    create_cache_files("x.part", "x.part.idx", content.size, MIB, identity=identity, url=server.url)
+    with LocalDownloadCache.open("x.part", "x.part.idx") as cache:
+        put(cache, CONTENT, 2, 3)
+    more = threading.Event()
+
+    def behave(request):
+        if request.number:
+            more.set()  # the first answer was taken, so there is a map
+        return Behaviour(stall_after=0)
+
+    server.behave = behave
+    leader, follower = os.openpty()
+    child = start("get", server.url, "-o", "x", "--timeout", "0.1", stderr=follower)
+    os.close(follower)
+    assert more.wait(20)
+    child.send_signal(signal.SIGINT)
+    screen = screen_of(child, leader)
+    child.communicate()
+    assert "·█" in screen
+    assert "█·" not in screen
 
 
 # --- interruptions ---------------------------------------------------------------------------------
@@ -457,11 +491,13 @@ def partials(draw):
     return size, there, rotten
 
 
-def make(base, size, there, rotten=()):
-    """A partial file on disk, closed; its name."""
+def make(base, size, there, rotten=(), killed=False):
+    """A partial file on disk, whose writer has ended well or not; its right content."""
     content = noise(size)
     with new_cache(base, size, BLOCK) as cache:
         put(cache, content, *there)
+        if killed:
+            leave(cache)
     with (base / "x.part").open("r+b") as file:
         for block in rotten:
             at = min((block + 1) * BLOCK, size) - 1
@@ -540,11 +576,11 @@ def test_a_finished_file_is_not_mistaken_for_a_download():
 
 
 @FEW
-@given(partials())
-def test_verify_lists_exactly_what_is_damaged_and_repair_makes_it_missing(partial):
+@given(partials(), st.booleans())
+def test_verify_lists_exactly_what_is_damaged_and_repair_makes_it_missing(partial, killed):
     size, there, rotten = partial
     with folder() as base:
-        content = make(base, size, there, rotten)
+        content = make(base, size, there, rotten, killed)
         before = [(base / name).read_bytes() for name in ("x.part", "x.part.idx")]
         code, out, _ = run("verify", "-q", "--json", base / "x.part")
         found = json.loads(out)

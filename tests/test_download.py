@@ -94,8 +94,7 @@ def test_connections_are_reused(server, dest):
 # --- statuses --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [0, 2])
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("status", "number"), [(429, 0), (503, 2)])
 def test_retry_after_is_honoured_to_the_second(dest, number, status):
     script = on(number, status=status, headers={"Retry-After": "1"})
     with LoopbackServer(CONTENT, behave=script) as server:
@@ -182,8 +181,9 @@ def test_a_cut_first_body_is_gone_on_with(dest, cut_after):
     assert server.sent == SIZE + cut_after % BLOCK
 
 
-@pytest.mark.parametrize("number", [0, 3])
-@pytest.mark.parametrize("how", [{"stall": True}, {"stall_after": 0}, {"stall_after": 100_000}])
+@pytest.mark.parametrize(
+    ("number", "how"), [(0, {"stall": True}), (3, {"stall_after": 0}), (0, {"stall_after": 100_000})]
+)
 def test_a_stalled_transfer_is_made_again(dest, number, how):
     with LoopbackServer(CONTENT, behave=on(number, **how)) as server:
         status = get(server, dest, timeout=0.5)
@@ -279,17 +279,16 @@ LIES = {
     "bad Content-Range": {"content_range": "bytes nonsense"},
     "multipart": {"headers": {"Content-Type": "multipart/byteranges; boundary=x", "Content-Range": None}},
     "gzip": {"headers": {"Content-Encoding": "gzip"}},
-    "wrong length": {"headers": {"Content-Length": "77"}},
     "a page": {
         "status": 200,
         "body": b"<html>please log in",
         "headers": {"Content-Type": "text/html", "ETag": None},
     },
+    "wrong length": {"headers": {"Content-Length": "77"}},
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-@pytest.mark.parametrize("number", [2, 4])
+@pytest.mark.parametrize(("number", "lie"), [(3 * (n % 2), lie) for n, lie in enumerate(LIES)])
 def test_one_lie_costs_a_retry_and_no_byte(dest, lie, number):
     with LoopbackServer(CONTENT, behave=on(number, **LIES[lie])) as server:
         status = get(server, dest, digest=sha256(CONTENT))
@@ -554,8 +553,8 @@ def test_a_redirect_out_of_http_is_refused(server, dest, to):
 
 def test_a_deadline_ends_it_and_the_next_call_goes_on(dest):
     with LoopbackServer(CONTENT, rate=400_000) as server:
-        with pytest.raises(DeadlineError, match="1 s") as caught:
-            get(server, dest, deadline=1)
+        with pytest.raises(DeadlineError, match=r"0\.5 s") as caught:
+            get(server, dest, deadline=0.5)
         assert caught.value.resumable
         server.rate = None
         status = get(server, dest)
@@ -608,10 +607,7 @@ def test_a_buffer_takes_the_smallest_contents(size):
 
 
 def test_a_buffer_survives_the_same_misbehaviour():
-    def script(request):
-        return Behaviour(cut_after=50_000) if request.number % 3 == 1 else None
-
-    with LoopbackServer(CONTENT, behave=script) as server:
+    with LoopbackServer(CONTENT, behave=on(0, 2, cut_after=50_000)) as server:
         target = bytearray(SIZE)
         get(server, None, into=target)
     assert target == CONTENT
@@ -796,7 +792,7 @@ def test_a_dead_server_is_not_asked_block_by_block(dest):
         LoopbackServer(Content(size), behave=after(1, cut_after=0)) as server,
         pytest.raises(TransferError) as caught,
     ):
-        get(server, dest, block_size=4096, tries=2, concurrency=4)
+        get(server, dest, block_size=4096, tries=1, concurrency=4)
     assert len(server.requests) < 60
     assert len(str(caught.value)) < 1000
 

@@ -99,7 +99,7 @@ def test_kills_without_ranges_keep_what_is_in_place(nginx, tmp_path, digest, see
 
 @again
 def test_a_kill_before_the_first_byte_is_gone_on_from(nginx, tmp_path, digest, seed):
-    for kill in range(20):
+    for kill in range(EARLY_KILLS):
         folder = tmp_path / str(kill)
         folder.mkdir()
         with Download(nginx.url("/files/killed", rate=RATE), folder / "x") as child:

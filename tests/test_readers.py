@@ -83,6 +83,12 @@ def base(request):
         yield found / request.param
 
 
+@pytest.fixture
+def place(tmp_path):
+    """A folder, whatever its filesystem."""
+    return tmp_path / "place"
+
+
 def open_cache(base, size=SIZE, block_size=BLOCK):
     base.mkdir(exist_ok=True)
     ops = Unmappable() if base.name == "bounce" else FileOps()
@@ -194,12 +200,12 @@ def test_a_file_that_is_not_there_or_a_block_size_of_nothing(tmp_path):
         FileReader(__file__, block_size=0)
 
 
-def test_a_file_that_shrinks_meanwhile_is_a_typed_error(tmp_path, base):
+def test_a_file_that_shrinks_meanwhile_is_a_typed_error(tmp_path, place):
     path = tmp_path / "source"
     path.write_bytes(CONTENT)
     reader = FileReader(path)
     path.write_bytes(CONTENT[: SIZE // 2])
-    with open_cache(base) as cache:
+    with open_cache(place) as cache:
         with pytest.raises(largefile.IncompleteError):
             fill(reader, cache, tries=1).run()
         whole = SIZE // 2 // BLOCK
@@ -234,15 +240,15 @@ def failing(times, error, after=0):
     [(ReadError("busy"), 0), (OSError(5, "flaky"), 100), (EOFError(), BLOCK)],
     ids=["ReadError", "OSError", "EOFError"],
 )
-def test_a_read_that_fails_is_made_again(base, error, after):
-    with open_cache(base) as cache:
+def test_a_read_that_fails_is_made_again(place, error, after):
+    with open_cache(place) as cache:
         status = fill(Ranges(failing(2, error, after)), cache, concurrency=1).run()
         check_all(cache)
     assert status.download_errors == 2
     assert status.download_retries == 2
 
 
-def test_a_reader_s_retry_after_is_honoured(base):
+def test_a_reader_s_retry_after_is_honoured(place):
     class Busy(Ranges):
         times: ClassVar = []
 
@@ -253,33 +259,33 @@ def test_a_reader_s_retry_after_is_honoured(base):
             return super().get_reader(first, last)
 
     reader = Busy()
-    with open_cache(base) as cache:
+    with open_cache(place) as cache:
         fill(reader, cache, concurrency=1).run()
         check_all(cache)
     assert reader.times[1] - reader.times[0] >= 1.0
 
 
-def test_what_can_not_be_read_again_ends_at_once_with_its_own_error(base):
+def test_what_can_not_be_read_again_ends_at_once_with_its_own_error(place):
     error = ReadError("gone for good", retryable=False)
     reader = Ranges(failing(1000, error))
-    with open_cache(base) as cache, pytest.raises(ReadError, match="gone for good") as caught:
+    with open_cache(place) as cache, pytest.raises(ReadError, match="gone for good") as caught:
         fill(reader, cache, concurrency=2, wait_for_completion=True).run()
     assert caught.value is error
     assert len(reader.calls) <= 4
     assert caught.value.status.iterations == 1
 
 
-def test_a_bug_of_a_reader_s_is_not_tried_again_and_says_where(base):
+def test_a_bug_of_a_reader_s_is_not_tried_again_and_says_where(place):
     reader = Ranges(failing(1000, KeyError("missing")))
-    with open_cache(base) as cache, pytest.raises(ReadError, match="KeyError") as caught:
+    with open_cache(place) as cache, pytest.raises(ReadError, match="KeyError") as caught:
         fill(reader, cache, concurrency=2).run()
     assert isinstance(caught.value.__cause__, KeyError)
     assert not caught.value.retryable
     assert len(reader.calls) <= 4
 
 
-def test_a_wrong_digest_is_an_error_and_the_reader_s_own_digest_is_kept_in_mind(base):
-    with open_cache(base) as cache, pytest.raises(DigestMismatchError):
+def test_a_wrong_digest_is_an_error_and_the_reader_s_own_digest_is_kept_in_mind(place):
+    with open_cache(place) as cache, pytest.raises(DigestMismatchError):
         fill(Ranges(), cache, digest=sha256(b"other")).run()
 
 
@@ -358,7 +364,7 @@ def test_a_reader_that_hangs_is_replaced_after_the_timeout(base):
     assert (base / "data").read_bytes() == CONTENT
 
 
-def test_a_reader_that_hangs_before_its_file_object_is_replaced_too(base):
+def test_a_reader_that_hangs_before_its_file_object_is_replaced_too(place):
     gate = threading.Event()
 
     class Slow(Ranges):
@@ -368,7 +374,7 @@ def test_a_reader_that_hangs_before_its_file_object_is_replaced_too(base):
                 gate.wait()
             return found
 
-    with open_cache(base) as cache:
+    with open_cache(place) as cache:
         fill(Slow(), cache, timeout=0.5).run()
         check_all(cache)
     gate.set()

@@ -101,7 +101,10 @@ def test_a_tebibyte_resumes_from_its_index_at_exactly_the_missing_blocks(nearly_
 
 def test_only_the_missing_blocks_of_a_tebibyte_are_fetched(nearly_full):
     with LoopbackServer(Content(TIB)) as server:
-        with reopen(nearly_full, reserve="span") as cache, largefile.HTTPReader(server.url, proxy="") as reader:
+        with (
+            reopen(nearly_full, reserve="span") as cache,
+            largefile.HTTPReader(server.url, proxy="") as reader,
+        ):
             status = largefile.CachingDownloader(reader, cache, durable=False).run()
             assert cache.complete
             for block in MISSING:

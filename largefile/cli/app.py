@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import click
 
 import largefile
 from largefile.cli.demo import demo
-from largefile.cli.exits import MEANINGS, OTHER
+from largefile.cli.exits import MEANINGS
 from largefile.cli.get import get
 from largefile.cli.info import export, info
 from largefile.cli.report import Report
@@ -34,17 +33,9 @@ class Program(click.Group):
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             code = error.exit_code
-        except BrokenPipeError:
-            code = silenced()
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all that there is ends here
             code = report.fail(error)
         sys.exit(code if isinstance(code, int) else 0)
-
-
-def silenced() -> int:
-    """Whoever read our output has left: say no more, not even when Python flushes at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return OTHER
 
 
 @click.group(

@@ -144,7 +144,7 @@ def forget(data: str, index: str, bad: list[ByteRange]) -> None:
 
     with LocalDownloadCache.open(data, index) as cache:
         for place in bad:
-            pass
+            cache.invalidate(place)
 
 
 def described(data: str, found: Findings, repair: bool) -> dict[str, Any]:

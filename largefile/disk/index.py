@@ -15,6 +15,7 @@ in memory and each change is written through, eight bytes at a time.
 from __future__ import annotations
 
 import contextlib
+import mmap
 from typing import TYPE_CHECKING, Any
 
 from largefile.core.bitmap import Bitmap
@@ -143,10 +144,13 @@ class Index:
         """Let go of the tables. The file stays open; it belongs to who opened it."""
         self.live.release()
         self.durable.release()
-        with contextlib.suppress(BufferError):
-            close = getattr(self._buffer, "close", None)
-            if close is not None:
-                close()
+        mapped: object = self._buffer
+        if isinstance(mapped, memoryview):
+            view, mapped = mapped, mapped.obj
+            view.release()
+        if isinstance(mapped, mmap.mmap):
+            with contextlib.suppress(BufferError):
+                mapped.close()
 
     def _write_through(self, offset: int, start: int, stop: int) -> None:
         first, last = offset + start * ENTRY_SIZE, offset + stop * ENTRY_SIZE

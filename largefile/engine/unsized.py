@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +11,9 @@ from largefile.core.ranges import MAX_SIZE
 from largefile.core.sink import STEP, BlockSink
 from largefile.disk.fileops import REAL, FileOps
 from largefile.engine.job import Control
-from largefile.errors import InternalError, NetworkError, StalledError
-from largefile.events import Ended, Outcome
+from largefile.errors import InternalError, NetworkError
+from largefile.events import Outcome
+from largefile.wire.exchange import receive
 from largefile.wire.http import HTTPReader
 from largefile.wire.readers import Probe
 
@@ -71,8 +71,13 @@ def fetch_unsized(
         lane = _Appender(fd, path, ops)
         lane.aim(probe.sink)
         watch(probe.sink)
-        source.transport().admit(probe.fetch)
-        ended = _pump(source, probe.sink, control, timeout, watch)
+        sink = probe.sink
+
+        def check() -> None:
+            control.check()
+            watch(sink)
+
+        ended = receive(source.transport(), probe.fetch, sink, timeout, check)
         if probe.sink.error is not None:
             raise probe.sink.error
         if ended.outcome is not Outcome.DONE and not (any_end and ended.outcome is Outcome.UNFRAMED):
@@ -87,24 +92,3 @@ def fetch_unsized(
         probe.sink.release()
         ops.close(fd, path)
     return probe.sink.at
-
-
-def _pump(
-    source: HTTPReader,
-    sink: BlockSink,
-    control: Control,
-    timeout: float,
-    watch: Callable[[BlockSink], object],
-) -> Ended:
-    transport, heard, seen = source.transport(), time.monotonic(), 0
-    while True:
-        for event in transport.poll(0.25):
-            if isinstance(event, Ended):
-                return event
-        control.check()
-        watch(sink)
-        now = time.monotonic()
-        if sink.at > seen:
-            heard, seen = now, sink.at
-        elif now - heard > timeout:
-            raise StalledError(f"no byte came from {source.name} for {timeout:g} s")

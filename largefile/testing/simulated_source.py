@@ -67,7 +67,7 @@ class SimulatedSource:
         error = NetworkError(f"{ended.outcome.value}: {self.name}")
         return Fault(error, pushback=ended.outcome is Outcome.CONNECT)
 
-    def probe(self, first: int | None, last: int | None, cancelled: Callable[[], bool]) -> Probe:
+    def probe(self, first: int | None, last: int | None, check: Callable[[], object]) -> Probe:
         """Make the first request until it is answered well, and hold the answer.
 
         Raises

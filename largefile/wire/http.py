@@ -8,7 +8,6 @@ where redirects led, which may expire, and which gets the user's headers only if
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 import time
@@ -18,7 +17,6 @@ from typing import Any, BinaryIO
 
 from largefile.core.sink import BlockSink
 from largefile.errors import (
-    CancelledError,
     LargeFileError,
     NetworkError,
     ProtocolError,
@@ -26,7 +24,7 @@ from largefile.errors import (
     StalledError,
     UnsizedSourceError,
 )
-from largefile.events import Answered, Ended, Fetch, Outcome, Response
+from largefile.events import Ended, Fetch, Outcome, Response
 from largefile.rules.actions import Fault
 from largefile.rules.identity import Identity
 from largefile.rules.ranged_http import judge
@@ -36,6 +34,8 @@ from largefile.rules.sizing import auto_block_size
 from largefile.rules.verdict import Kind, Verdict
 from largefile.wire.ca import choose_ca_file
 from largefile.wire.curl import CurlSettings, CurlTransport
+from largefile.wire.exchange import Whole, first_event, receive
+from largefile.wire.fields import check_fields
 from largefile.wire.readers import MIB, Probe
 
 __all__ = ["HTTPReader"]
@@ -106,7 +106,7 @@ class HTTPReader:
         pickle_headers: bool = False,
     ) -> None:
         self.url = check_url(url)
-        self._headers = check_headers(headers, auth)
+        self._headers = check_fields(headers, auth)
         self._options: dict[str, Any] = {
             "ca_file": ca_file,
             "proxy": proxy,
@@ -145,7 +145,7 @@ class HTTPReader:
     def identity(self) -> Identity:
         """Who the server says that the content is; makes the first request if need be."""
         if self._identity is None:
-            self._probe = self.probe(0, MIB - 1, lambda: False)
+            self._probe = self.probe(0, MIB - 1, lambda: None)
             return self._probe.identity
         return self._identity
 
@@ -176,18 +176,17 @@ class HTTPReader:
         size = last - first + 1
         buffer = bytearray(size)
         with self._clone() as reader:
-            probe = reader.probe(first, last, lambda: False)
+            probe = reader.probe(first, last, lambda: None)
             got = probe.verdict.last if probe.verdict is not None else None
             if probe.sink is None or probe.fetch is None or got != last:
                 raise ReadError(f"{self.name} did not give bytes [{first}:{last}]")
-            probe.sink.aim(_Nothing(), 0, size, size, size)
-            probe.sink.place(buffer, 0, size)
-            transport = reader.transport()
-            transport.admit(probe.fetch)
-            ended = next(e for e in wait_for(transport, self._options["timeout"]) if isinstance(e, Ended))
-            whole = probe.sink.at == size
-            probe.sink.release()
-        if not whole:
+            sink = probe.sink
+            sink.aim(Whole(), 0, size, size, size)
+            sink.place(buffer, 0, size)
+            timeout: float = self._options["timeout"]
+            ended = receive(reader.transport(), probe.fetch, sink, timeout, lambda: None)
+            sink.release()
+        if sink.at < size:
             error = self.fault(ended).error
             raise ReadError(str(error)) from error
         return io.BytesIO(buffer)
@@ -199,10 +198,11 @@ class HTTPReader:
 
     # --- the Source ------------------------------------------------------------------------------
 
-    def probe(self, first: int | None, last: int | None, cancelled: Callable[[], bool]) -> Probe:
+    def probe(self, first: int | None, last: int | None, check: Callable[[], object]) -> Probe:
         """Ask for the bytes `first` to `last` and hold the answer, for the caller to admit or refuse.
 
         The answer to an earlier question about size or identity is handed over instead, if there is one.
+        `check` is called now and then, and raises to end it.
 
         Raises
         ------
@@ -216,7 +216,7 @@ class HTTPReader:
         fetch = self.request(first, last)
         while True:
             sink = BlockSink()
-            verdict = self._ask(fetch, sink, cancelled)
+            verdict = self._ask(fetch, sink, check)
             if verdict.kind in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE, Kind.EMPTY):
                 return self._pin(fetch, verdict, sink)
             if (moved := self.elsewhere(fetch, verdict, first, last)) is not None:
@@ -227,7 +227,7 @@ class HTTPReader:
             elif verdict.status == 416 and first:
                 first, last = 0, MIB - 1  # it has become smaller: who is it now?
             else:
-                self._pause(verdict, backoff, cancelled)
+                self._pause(verdict, backoff, check)
             fetch = self.request(first, last)
 
     def forget(self) -> None:
@@ -300,12 +300,12 @@ class HTTPReader:
 
     # --- the first request -----------------------------------------------------------------------
 
-    def _ask(self, fetch: Fetch, sink: BlockSink, cancelled: Callable[[], bool]) -> Verdict:
+    def _ask(self, fetch: Fetch, sink: BlockSink, check: Callable[[], object]) -> Verdict:
         """Make a request and judge its answer; a refused body is let go."""
         transport = self.transport()
         transport.start(fetch, sink)
         try:
-            event = first_event(transport, fetch, self._options["timeout"], cancelled)
+            event = first_event(transport, fetch, self._options["timeout"], check)
         except LargeFileError:
             transport.stop(fetch)
             transport.poll(0)
@@ -322,7 +322,7 @@ class HTTPReader:
         verdict = self.judge(fetch, event.response)
         if verdict.kind not in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE):
             transport.refuse(fetch)
-            first_event(transport, fetch, 5.0, cancelled)
+            first_event(transport, fetch, 5.0, check)
         return verdict
 
     def _pin(self, fetch: Fetch, verdict: Verdict, sink: BlockSink) -> Probe:
@@ -332,7 +332,7 @@ class HTTPReader:
         held = verdict.kind is not Kind.EMPTY
         return Probe(found, fetch, verdict, sink) if held else Probe(found)
 
-    def _pause(self, verdict: Verdict, backoff: Backoff, cancelled: Callable[[], bool]) -> None:
+    def _pause(self, verdict: Verdict, backoff: Backoff, check: Callable[[], object]) -> None:
         """Wait before the next try of the first request; raises when there is none."""
         error = verdict.error or ProtocolError(verdict.reason)
         if verdict.kind is not Kind.RETRY:
@@ -343,60 +343,8 @@ class HTTPReader:
         self.retries += 1
         until = time.monotonic() + delay
         while (left := until - time.monotonic()) > 0:
-            if cancelled():
-                raise CancelledError(f"cancelled before {self.name} answered")
+            check()
             self.transport().poll(min(left, 0.1))
-
-
-class _Nothing:
-    """A lane that has nothing to settle."""
-
-    def settle(self, sink: BlockSink) -> None:
-        return None
-
-
-def wait_for(transport: CurlTransport, timeout: float) -> list[Answered | Ended]:
-    """Poll until there is news."""
-    deadline = time.monotonic() + timeout
-    while True:
-        if news := transport.poll(0.25):
-            return list(news)
-        if time.monotonic() > deadline:
-            raise StalledError(f"no byte came in {timeout:g} s")
-
-
-def first_event(
-    transport: CurlTransport, fetch: Fetch, timeout: float, cancelled: Callable[[], bool]
-) -> Answered | Ended | None:
-    """The next news of `fetch`; None after `timeout` seconds without any."""
-    deadline = time.monotonic() + timeout
-    while (left := deadline - time.monotonic()) > 0:
-        if cancelled():
-            raise CancelledError(f"cancelled before {display_url(fetch.url)} answered")
-        for event in transport.poll(min(left, 0.25)):
-            if event.fetch is fetch:
-                return event
-    return None
-
-
-def check_headers(
-    headers: Mapping[str, str] | None, auth: tuple[str, str] | str | None
-) -> tuple[tuple[str, str], ...]:
-    """The user's header fields, checked; `auth` becomes one of them."""
-    fields = [(str(name), str(value)) for name, value in (headers or {}).items()]
-    if isinstance(auth, str):
-        fields.append(("Authorization", auth))
-    elif auth is not None:
-        token = base64.b64encode(":".join(auth).encode()).decode()
-        fields.append(("Authorization", f"Basic {token}"))
-    for name, value in fields:
-        if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
-            raise ValueError(f"header name {name!r} is not a token (RFC 9110 section 5.1)")
-        if any(c in value for c in "\r\n\0"):
-            raise ValueError(f"the value of header {name} has a line break in it")
-        if name.lower() in ("range", "accept-encoding", "host", "if-range"):
-            raise ValueError(f"header {name} is set by largefile itself")
-    return tuple(fields)
 
 
 def positive(name: str, seconds: float) -> float:

@@ -67,8 +67,11 @@ class Source(Protocol):
     @property
     def name(self) -> str: ...
 
-    def probe(self, first: int, last: int | None, cancelled: Callable[[], bool]) -> Probe:
-        """Pin the identity by a request that begins at `first`; raises the typed error that prevents it."""
+    def probe(self, first: int, last: int | None, check: Callable[[], object]) -> Probe:
+        """Pin the identity by a request that begins at `first`; raises the typed error that prevents it.
+
+        `check` is called now and then, and raises to end it.
+        """
 
     def transport(self) -> Transport:
         """The transport; the probe's own. The caller's thread owns it until `close`."""

@@ -176,7 +176,7 @@ class ReaderSource:
     def name(self) -> str:
         return self._reader.name
 
-    def probe(self, first: int, last: int | None, cancelled: Callable[[], bool]) -> Probe:
+    def probe(self, first: int, last: int | None, check: Callable[[], object]) -> Probe:
         size, _ = self._reader.content_length_and_block_size()
         if not isinstance(size, int) or size < 0:
             raise ReadError(f"{self.name} says that it has {size!r} bytes", retryable=False)
