@@ -9,7 +9,6 @@ import pytest
 from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.create import create_cache_files
 
-
 #: Parameters that say how large the task is; others tell variants of one task apart.
 SIZES = {"blocks": "{:,} blocks", "block_size": "blocks of {:,} bytes"}
 

@@ -91,7 +91,7 @@ class TestMemory:
 class TestMap:
     """The same wait where the place is a file: its pages are populated ahead, or fault one by one."""
 
-    @pytest.mark.parametrize("populate", [True, False])
+    @pytest.mark.parametrize("populate", [True, False], ids=["populating", "faulting"])
     def test_sink(self, benchmark, new_map, populate):
         sink = BlockSink()
 

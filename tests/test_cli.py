@@ -29,11 +29,13 @@ import largefile
 from largefile import errors
 from largefile.cli import main
 from largefile.cli.exits import EXIT_CODES, MEANINGS, exit_code
+from largefile.cli.get import ended
 from largefile.cli.inputs import headers, rate, size_or_auto
 from largefile.cli.report import printable
 from largefile.core.ranges import ByteRange
 from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.create import create_cache_files
+from largefile.engine.job import Control, Job
 from largefile.rules.identity import Identity
 from largefile.testing.server import Behaviour, LoopbackServer
 
@@ -473,6 +475,19 @@ def test_an_interruption_keeps_the_partial_says_how_to_go_on_and_going_on_works(
     assert code == 0
     assert json.loads(out)["resumed_bytes"] == MIB
     assert Path("x").read_bytes() == CONTENT
+
+
+def test_an_interruption_that_comes_too_late_is_none():
+    status = largefile.DownloadStatus(complete=True)
+    assert ended(Job(lambda: status, Control(), largefile.DownloadStats)) is status
+
+
+def test_a_failure_at_the_moment_of_an_interruption_is_told_as_what_it_is():
+    def fail():
+        raise errors.NotFoundError("404")
+
+    with pytest.raises(errors.NotFoundError):
+        ended(Job(fail, Control(), largefile.DownloadStats))
 
 
 # --- a partial file --------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from largefile.testing.server import Content, LoopbackServer, pattern
 MIB = 1 << 20
 TIB = 1 << 40
 BLOCKS = TIB // MIB
-#: Missing at the first block, at word edges of the bitmap, as a run, past 2^31 and 2^32 bytes, and at the end.
+#: The first block, the edges of a word of bits, a run, one past 2^32 bytes, and the last.
 MISSING = [0, 63, 64, 5000, 5001, 5002, 1 << 19, BLOCKS - 1]
 
 #: A child's peak memory over what it had after the import, which is the last line that it prints.

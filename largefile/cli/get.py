@@ -13,7 +13,7 @@ import click
 from largefile.cli.inputs import count_or_auto, credentials, destination, headers, rate, size_or_auto
 from largefile.cli.report import Report, say, show, summary
 from largefile.cli.stopping import interruptible
-from largefile.errors import CancelledError, LargeFileError
+from largefile.errors import CancelledError
 
 if TYPE_CHECKING:
     from largefile.engine.job import Job
@@ -154,25 +154,24 @@ def fetch(url: str, dest: str, quiet: bool, settings: dict[str, Any]) -> Downloa
         watch(job.block_map)
     try:
         return job.result()
-    except KeyboardInterrupt as error:
-        raise interruption(job) from error
+    except KeyboardInterrupt:
+        return ended(job)
     finally:
         close = getattr(progress, "close", None)
         if close is not None:
             close()
 
 
-def interruption(job: Job[DownloadStatus]) -> BaseException:
-    """How the job ended that somebody interrupted."""
-    error: BaseException = CancelledError("interrupted")
+def ended(job: Job[DownloadStatus]) -> DownloadStatus:
+    """How the job ended that somebody interrupted: well, if that came too late, or `CancelledError`."""
+    error = CancelledError("interrupted")
     try:
-        job.result(timeout=5.0)
+        return job.result(timeout=5.0)
     except CancelledError as found:
-        error = CancelledError("interrupted")
         error.status = found.status
-    except (LargeFileError, TimeoutError) as found:
-        return found if isinstance(found, LargeFileError) else error
-    return error
+    except TimeoutError:
+        pass  # it takes too long to put its things in order; the files are safe even so
+    raise error
 
 
 class ToStderr(logging.Handler):

@@ -1,0 +1,121 @@
+"""One command, measured from outside; and what machine and what versions it was."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+#: Nothing here takes so many seconds; what does hangs, and is killed.
+LIMIT = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What some processes took, from their starts to their ends."""
+
+    wall: float = 0.0  #: seconds
+    user: float = 0.0
+    system: float = 0.0
+    #: Bytes; never less than what this process has, as a child begins as its copy.
+    peak: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.wall + other.wall,
+            self.user + other.user,
+            self.system + other.system,
+            max(self.peak, other.peak),
+        )
+
+    @property
+    def cpu(self) -> float:
+        return self.user + self.system
+
+
+def environment() -> dict[str, str]:
+    """Ours, without proxies: everything here is on loopback."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+
+
+def run(command: Sequence[str]) -> Usage:
+    """Run one command to its end; RuntimeError with its words if it fails."""
+    with tempfile.TemporaryFile() as words:
+        began = time.perf_counter()
+        child = subprocess.Popen(command, stdout=words, stderr=words, env=environment())
+        timer = threading.Timer(LIMIT, child.kill)
+        timer.start()
+        try:
+            _, status, used = os.wait4(child.pid, 0)
+        finally:
+            timer.cancel()
+        wall = time.perf_counter() - began
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            words.seek(0)
+            raise RuntimeError(f"{command[0]} ended with {child.returncode}: {words.read()[-2000:]!r}")
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return Usage(wall, used.ru_utime, used.ru_stime, used.ru_maxrss * unit)
+
+
+def facts() -> dict[str, str]:
+    """What a figure is worth nothing without: the machine, the versions, the day. No names, no paths."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d"),
+        "machine": f"{_processor()}, {os.cpu_count()} CPUs, {memory / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "largefile": metadata.version("largefile") if _installed() else "from the tree",
+        "pycurl": _pycurl(),
+        "nginx": _version("nginx", "-v"),
+        "curl": _version("curl", "--version"),
+        "aria2c": _version("aria2c", "--version"),
+    }
+
+
+def filesystem(folder: Path) -> str:
+    """The kind of filesystem that holds `folder`."""
+    found = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _installed() -> bool:
+    try:
+        metadata.version("largefile")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _pycurl() -> str:
+    import pycurl  # only a few figures are about it
+
+    return " ".join(pycurl.version.split()[:2])
+
+
+def _version(program: str, option: str) -> str:
+    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if path is None:
+        return "not installed"
+    done = subprocess.run([path, option], capture_output=True, text=True, check=False)
+    found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
+    return found[0] if found else "unknown"

@@ -1,0 +1,97 @@
+"""What a download adds to the memory of its process, for a small and for a very large file.
+
+    python bench/memory.py [--small 100M] [--large 8G] [--folder DIR] [--json FILE]
+
+nginx serves files that are all hole, so nothing is read from the disk; what arrives is written in full,
+and the disk needs room for it. Peak memory is the process's own (VmHWM), above what it had after
+`import largefile`, with pages of the mapped file counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import LIMIT, environment, facts, filesystem
+from report import memory_section
+from transfers import check_space
+from web import Nginx, parse_size
+
+PROGRAM = """
+import sys, largefile
+
+def memory(key):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))
+
+before = memory("VmRSS")
+status = largefile.download(sys.argv[1], sys.argv[2], durable=sys.argv[3] == "durable")
+print(before, memory("VmHWM"), status.duration)
+"""
+
+
+def measure(server: Nginx, size: int, folder: Path, durable: bool) -> dict[str, object]:
+    """One download in a child: bytes after the import, at the peak, and seconds."""
+    name = f"hole-{size}"
+    with (server.files / name).open("wb") as file:
+        file.truncate(size)
+    dest = folder / name
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        PROGRAM,
+        server.url(name),
+        str(dest),
+        "durable" if durable else "quick",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=environment())
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        if dest.stat().st_size != size:
+            raise RuntimeError(f"{dest.stat().st_size} bytes came of {size}")
+    finally:
+        for path in folder.iterdir():
+            path.unlink()
+    before, peak, seconds = done.stdout.split()
+    return {
+        "size": size,
+        "durable": durable,
+        "after_import": int(before),
+        "peak": int(peak),
+        "seconds": float(seconds),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--small", type=parse_size, default=100 * 10**6, help="default 100 MB")
+    parser.add_argument("--large", type=parse_size, default=8 << 30, help="default 8G")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to use")
+    parser.add_argument("--json", type=Path, help="write the data for report.py here")
+    asked = parser.parse_args()
+    check_space(asked.folder, asked.large + (1 << 30))
+    with tempfile.TemporaryDirectory(dir=asked.folder, prefix="largefile-bench-") as base:
+        output = Path(base) / "output"
+        output.mkdir()
+        with Nginx(Path(base)) as server:
+            runs = [
+                measure(server, size, output, durable)
+                for durable in (False, True)
+                for size in (asked.small, asked.large)
+            ]
+        data = {"kind": "memory", "facts": facts(), "filesystem": filesystem(output), "runs": runs}
+    if asked.json is not None:
+        asked.json.write_text(json.dumps(data, indent=1) + "\n")
+    print("\n".join(memory_section(data)))
+
+
+if __name__ == "__main__":
+    main()
