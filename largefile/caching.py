@@ -160,7 +160,10 @@ class CachingDownloader:
         self._session = session = Session(self._source, store, control, self._options)
         found: str | None = None
         try:
-            with reporting(self.stats, self._progress), self._committing():
+            with (
+                reporting(self.stats, self._progress, control),
+                self._committing(),
+            ):
                 found = session.run(expected, digest_by=self._digest[0] if self._digest else None)
             if self._digest is not None and found != ":".join(self._digest):
                 raise DigestMismatchError(self._reader.name, str(found), ":".join(self._digest))
@@ -332,7 +335,7 @@ def start_download(
     control.set_deadline(deadline)
 
     def reported() -> DownloadStatus:
-        with reporting(stats, callback):
+        with reporting(stats, callback, control):
             return work()
 
     return Job(reported, control, stats)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from pathlib import Path
 
 import certifi
@@ -24,6 +25,8 @@ from largefile.wire.curl import (
     is_framed,
     parse_head,
 )
+
+OPEN_FILES = Path("/proc/self/fd")
 
 # --- heads -----------------------------------------------------------------------------------------
 
@@ -248,6 +251,81 @@ def test_what_every_request_says(transport):
     headers = server.requests[0].headers
     assert (headers["x-a"], headers["range"], headers["accept-encoding"]) == ("b", "bytes=1-2", "identity")
     assert headers["user-agent"].startswith("largefile")
+
+
+# --- ends ------------------------------------------------------------------------------------------
+
+
+def begin(transport, url, first, last):
+    fetch, sink, target = Fetch(first, last, url), BlockSink(), bytearray(last + 1)
+    sink.aim(Lane(), first, last + 1, 64, last + 1)
+    sink.place(target, first, last + 1)
+    transport.start(fetch, sink)
+    return fetch, sink, target
+
+
+def test_a_halt_from_another_thread_ends_a_body_that_flows(transport):
+    with LoopbackServer(Content(10_000_000), rate=1_000_000) as server:
+        fetch, sink, _ = begin(transport, server.url, 0, 9_999_999)
+        while not transport.poll(0.1):
+            pass
+        transport.admit(fetch)
+        while not sink.at:
+            assert transport.poll(0.01) == []
+        other = threading.Thread(target=sink.halt)
+        other.start()
+        other.join()
+        while not (events := transport.poll(0.1)):
+            pass
+    assert [event.outcome for event in events] == [Outcome.HALTED]
+    assert 0 < sink.at < 10_000_000
+
+
+def test_each_of_many_fetches_ends_once_and_only_the_admitted_ones_land(transport):
+    ways = {Outcome.DONE: "admit", Outcome.REFUSED: "refuse", Outcome.HALTED: "stop"}
+    under_way, ends = {}, {}
+    with LoopbackServer(Content(1_000_000)) as server:
+        for number in range(24):
+            expected = list(ways)[number % 3]
+            first = number * 40_000
+            fetch, sink, target = begin(transport, server.url, first, first + 39_999)
+            under_way[fetch] = expected, sink, target
+        while len(ends) < len(under_way):
+            for event in transport.poll(0.1):
+                expected, _, _ = under_way[event.fetch]
+                if isinstance(event, Ended):
+                    assert event.fetch not in ends
+                    ends[event.fetch] = event.outcome
+                else:
+                    getattr(transport, ways[expected])(event.fetch)
+        assert transport.poll(0.05) == []
+    for fetch, (expected, sink, target) in under_way.items():
+        sink.release()
+        assert ends[fetch] is expected
+        landed = expected is Outcome.DONE
+        right = pattern(fetch.first, fetch.last) if landed else bytes(40_000)
+        assert target == bytes(fetch.first) + right
+
+
+@pytest.mark.skipif(not OPEN_FILES.exists(), reason="needs the list of this process's descriptors")
+def test_close_leaves_no_descriptor_whatever_is_under_way():
+    with LoopbackServer(Content(1_000_000), rate=100_000) as server:
+        CurlTransport().close()  # what is made once in a process is made now
+        before = set(OPEN_FILES.iterdir())
+        made = CurlTransport(CurlSettings(proxy=""))
+        begin(made, server.at("/unanswered"), 0, 9)
+        for path in ("/held", "/flowing"):
+            fetch, _, _ = begin(made, server.at(path), 0, 999_999)
+            while not any(event.fetch is fetch for event in made.poll(0.1)):
+                pass
+        made.admit(fetch)
+        made.poll(0.05)
+        made.close()
+        made.close()
+        made.wake()  # another thread may be late
+        server.close()
+    # The server's own ends are closed with it, so nothing may be left at all.
+    assert set(OPEN_FILES.iterdir()) <= before
 
 
 # --- trust -----------------------------------------------------------------------------------------

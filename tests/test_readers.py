@@ -13,11 +13,15 @@ from server_tools import sha256
 
 import largefile
 from largefile.core.byteranges import ByteRanges
+from largefile.core.sink import BlockSink
+from largefile.disk.buffers import BufferStore
 from largefile.disk.create import create_cache_files
 from largefile.disk.fileops import FileOps
 from largefile.disk.files import LocalFile
 from largefile.errors import CacheError, CacheIOError, CancelledError, DigestMismatchError, ReadError
+from largefile.events import Fetch
 from largefile.wire.readers import FileReader, Reader
+from largefile.wire.threads import ThreadTransport
 
 BLOCK = 4096
 SIZE = 100 * BLOCK + 123
@@ -378,6 +382,26 @@ def test_a_reader_that_hangs_before_its_file_object_is_replaced_too(place):
         fill(Slow(), cache, timeout=0.5).run()
         check_all(cache)
     gate.set()
+
+
+def test_closing_a_transport_lets_every_thread_go_once_its_read_returns():
+    reader, before = Hanging(), threading.active_count()
+    transport = ThreadTransport(reader)
+    target, sink = bytearray(BLOCK), BlockSink()
+    lane = BufferStore(target, BLOCK, BLOCK).lane()
+    lane.aim(sink, 0, 1)
+    hanging, unjudged = Fetch(0, BLOCK - 1), Fetch(0, BLOCK - 1)
+    transport.start(hanging, sink)
+    transport.admit(hanging)
+    transport.start(unjudged, BlockSink())
+    heard = 0
+    while heard < 2:
+        heard += len(transport.poll(1.0))
+    transport.close()
+    reader.let_go()
+    assert threading.active_count() == before
+    lane.release()
+    assert target == bytes(BLOCK)
 
 
 # --- caches of every kind --------------------------------------------------------------------------

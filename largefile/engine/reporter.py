@@ -8,7 +8,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
+from largefile.engine.job import Control
 from largefile.stats import DownloadStats
 
 __all__ = ["RateMeter", "Reporter", "reporting"]
@@ -16,6 +18,15 @@ __all__ = ["RateMeter", "Reporter", "reporting"]
 log = logging.getLogger("largefile")
 
 INTERVAL = 0.1
+
+
+@runtime_checkable
+class Bar(Protocol):
+    """A callback that draws which blocks are there."""
+
+    def __call__(self, stats: DownloadStats) -> object: ...
+    def watch(self, block_map: Callable[[int], list[float]]) -> None: ...
+    def close(self) -> None: ...
 
 
 class RateMeter:
@@ -80,17 +91,21 @@ class Reporter:
 
 @contextlib.contextmanager
 def reporting(
-    stats: Callable[[], DownloadStats], callback: Callable[[DownloadStats], object] | None
+    stats: Callable[[], DownloadStats],
+    callback: Callable[[DownloadStats], object] | None,
+    control: Control,
 ) -> Iterator[None]:
-    """Report progress meanwhile, if anybody listens."""
+    """Report progress meanwhile, if anybody listens; a `Bar` is shown the map, and put away at the end."""
     if callback is None:
         yield
         return
+    drawn = callback if isinstance(callback, Bar) else None
+    if drawn is not None:
+        drawn.watch(lambda cells: control.block_map(cells))
     reporter = Reporter(stats, callback)
     try:
         yield
     finally:
         reporter.close()
-        close = getattr(callback, "close", None)
-        if callable(close):
-            close()
+        if drawn is not None:
+            drawn.close()
