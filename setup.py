@@ -9,6 +9,10 @@ from setuptools import Extension, setup
 DEBUG = os.environ.get("LARGEFILE_DEBUG") == "1"  # bounds checks and assertions
 TRACE = os.environ.get("LARGEFILE_TRACE") == "1"  # line coverage of .pyx (Python 3.11 only)
 
+# Each variant has a folder of its own for what is generated: otherwise a release would be made of C that
+# was generated with another variant's directives, since that looks up to date.
+BUILD = f"build/{'debug' if DEBUG else 'trace' if TRACE else 'release'}"
+
 directives = {
     "language_level": 3,
     "embedsignature": True,
@@ -34,5 +38,7 @@ extensions = [
     for path in sorted(Path("largefile").rglob("*.pyx"))
 ]
 
-# force: a change of directives leaves the generated C looking fresh.
-setup(ext_modules=cythonize(extensions, compiler_directives=directives, force=DEBUG or TRACE))
+setup(
+    ext_modules=cythonize(extensions, compiler_directives=directives, build_dir=f"{BUILD}/cython"),
+    options={"build": {"build_base": BUILD}},
+)

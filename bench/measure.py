@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -86,8 +87,9 @@ def facts() -> dict[str, str]:
 
 def filesystem(folder: Path) -> str:
     """The kind of filesystem that holds `folder`."""
-    found = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    command = ["df", "--output=fstype", folder]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (found.stdout.split() or ["unknown"])[-1]
 
 
 def _processor() -> str:
@@ -107,9 +109,9 @@ def _installed() -> bool:
 
 
 def _pycurl() -> str:
-    import pycurl  # only a few figures are about it
-
-    return " ".join(pycurl.version.split()[:2])
+    # Asked of a child: what this process imports, its children's peak memory shows.
+    command = [sys.executable, "-P", "-c", "import pycurl; print(*pycurl.version.split()[:2])"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _version(program: str, option: str) -> str:

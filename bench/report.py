@@ -9,6 +9,7 @@ A ratio is that of two medians, with the rounds in which ours was the smaller on
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
 from collections import defaultdict
@@ -26,6 +27,7 @@ MATCHES = [
     ("largefile durable, 1 MiB blocks", ["curl + sync -d", "aria2c + sync -d"]),
     ("largefile durable, 64 KiB blocks", ["curl + sync -d", "aria2c + sync -d"]),
 ]
+ORDER = list(dict.fromkeys(name for ours, others in MATCHES for name in [ours, *others]))
 SMALL_BLOCKS = [
     ("largefile, 64 KiB blocks", "largefile, 1 MiB blocks"),
     ("largefile durable, 64 KiB blocks", "largefile durable, 1 MiB blocks"),
@@ -56,11 +58,12 @@ TITLES = {
 def transfers_section(data: Data) -> list[str]:
     """The tables of one `transfers.py` run."""
     lines = [
-        f"{_size(data['size'])} of random bytes from nginx on loopback, {data['rounds']} interleaved rounds, medians. "
-        "Seconds and memory are those of the client's processes, Python's start and imports included.",
+        f"{_size(data['size'])} of random bytes from nginx on loopback, medians of {data['rounds']} "
+        "interleaved rounds. Seconds and memory are those of the client's processes, Python's start and "
+        "imports included; a peak below that of the measuring program itself cannot be seen.",
     ]
     for where, place in data["places"].items():
-        by_name: dict[str, list[Run]] = defaultdict(list)
+        by_name: dict[str, list[Run]] = {name: [] for name in ORDER}
         for run in place["runs"]:
             by_name[run["contender"]].append(run)
         lines += ["", f"### To {where} ({place['filesystem']})", "", *_medians(by_name)]
@@ -71,6 +74,8 @@ def transfers_section(data: Data) -> list[str]:
 def _medians(by_name: dict[str, list[Run]]) -> Iterator[str]:
     yield from _head("", "wall s", "user s", "system s", "CPU s", "peak MiB")
     for name, runs in by_name.items():
+        if not runs:
+            continue
         seconds = [_median(runs, key) for key in (_of("wall"), _of("user"), _of("system"), _cpu)]
         yield _row(name, *(f"{value:.2f}" for value in seconds), f"{_median(runs, _of('peak')) / MIB:.0f}")
 
@@ -139,8 +144,8 @@ def micro_section(data: Data) -> list[str]:
     for each in data["benchmarks"]:
         groups[each["group"]].append(each)
     lines = [
-        "Median time of one call; the others of a group do the same in plain Python, and their answers are "
-        "checked against each other. `bench/test_*.py` say whose wait each is.",
+        "Median time of one call, beside the same task in plain Python; every answer is checked. "
+        "`bench/test_*.py` say whose wait each is.",
         "",
         *_head("group", "benchmark", "median", "of the group's fastest", "more"),
     ]
@@ -156,7 +161,8 @@ def micro_section(data: Data) -> list[str]:
 
 
 def _name(fullname: str) -> str:
-    return fullname.rpartition("::")[2].removeprefix("test_").replace("_", " ")
+    name = fullname.rpartition("::")[2].removeprefix("test_").replace("_", " ")
+    return re.sub(r"\[\d+\]", "", name)  # the group says the size already
 
 
 def _time(seconds: float) -> str:

@@ -160,6 +160,7 @@ def main() -> None:
             digest = make_random(server.files / NAME, asked.size)
             for where in places:
                 with workplace(where, asked.folder) as folder:
+                    check_space(folder, asked.size + (asked.size >> 3))
                     print(f"{where} ({filesystem(folder)})", flush=True)
                     read_through(server.files / NAME)
                     runs = compete(chosen, server.url(NAME), folder, asked.size, asked.rounds, digest)

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-PIECE = 8 << 20
+PIECE = 1 << 20  # small: a child's peak memory is at least ours
 CONFIGURATION = """
 daemon off;
 worker_processes 1;

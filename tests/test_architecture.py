@@ -121,7 +121,7 @@ def test_only_declared_dependencies_are_imported(path):
 
 
 def run(code):
-    env = {**os.environ, "PYTHONSAFEPATH": ""}
+    env = {**os.environ, "PYTHONSAFEPATH": "1"}
     return subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60
     ).stdout
