@@ -45,8 +45,18 @@ class Usage:
 
 
 def environment() -> dict[str, str]:
-    """Ours, without proxies: everything here is on loopback."""
-    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    """Ours, without proxies, as everything here is on loopback; and bytecode may be written."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and name != "PYTHONDONTWRITEBYTECODE"
+    }
+
+
+def keep_bytecode(folder: Path) -> None:
+    """Have children keep bytecode in `folder`: an installed package has it, a clone may not, and compiling
+    the source at each start is no part of a download."""
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
 def run(command: Sequence[str]) -> Usage:

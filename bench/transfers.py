@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from measure import Usage, facts, filesystem, run
+from measure import Usage, facts, filesystem, keep_bytecode, run
 from report import transfers_section
 from web import Nginx, make_random, parse_size, read_through, sha256
 
@@ -156,6 +156,7 @@ def main() -> None:
     }
     data["places"] = results = {}
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="largefile-bench-") as base:
+        keep_bytecode(Path(base) / "bytecode")
         with Nginx(Path(base)) as server:
             digest = make_random(server.files / NAME, asked.size)
             for where in places:

@@ -202,7 +202,7 @@ class Delivery:
     def _probe(self, first: int, last: int) -> Probe:
         if self._held is None:
             self._phase = "probing"
-            self._held = self._source.probe(first, last, self._control.heed)
+            self._held = self._source.probe(first, last, self._control.check)
         return self._held
 
     def _fill(self, cache: LocalDownloadCache) -> None:

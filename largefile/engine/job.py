@@ -38,11 +38,6 @@ class Control:
     def cancelled(self) -> bool:
         return self._reason is not None
 
-    def heed(self) -> bool:
-        """False, or the reason raised: for who would take any cancelling for the caller's own."""
-        self.check()
-        return False
-
     @property
     def reason(self) -> LargeFileError | None:
         """The error that ends the work."""

@@ -142,7 +142,7 @@ class Session:
         if probe is None:
             gap = next(self._store.byte_ranges.runs_clear())
             last = min(gap.last, gap.first + MIB - 1)
-            probe = self._source.probe(gap.first, last, self._control.heed)
+            probe = self._source.probe(gap.first, last, self._control.check)
         self._control.check()
         self.identity = probe.identity
         if probe.identity.size is None:
