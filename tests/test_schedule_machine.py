@@ -108,7 +108,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         for other in self.flying.values():
             assert not mine & other, "two writers to a block"
             if self.window is not None:
-                places = {block % self.window for block in other}
+                # A block that has landed is not written any more, whether its transfer has ended or not.
+                places = {block % self.window for block in other - self.present}
                 assert not places & {block % self.window for block in mine}, "two writers to a place"
         self.flying[span] = mine
 
