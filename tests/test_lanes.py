@@ -79,15 +79,19 @@ def run(lane, case):
     return sink
 
 
-@given(spans(), st.sampled_from([REAL, PlainFs()]))
-def test_a_file_gets_the_content_and_an_index_that_proves_it(case, ops):
+WAYS = [(REAL, True, MapLane), (REAL, False, BounceLane), (PlainFs(), True, BounceLane)]
+
+
+@given(spans(), st.sampled_from(WAYS))
+def test_a_file_gets_the_content_and_an_index_that_proves_it(case, way):
+    ops, direct, kind = way
     content, block_size, there, _, _ = case
     with folder() as base:
         cache = new_cache(base, len(content), block_size, ops=ops)
         # What is there keeps its own bytes, so writing it again would be seen.
         put(cache, bytes(255 - byte for byte in content), *there)
-        lane = cache.lane()
-        assert type(lane) is (BounceLane if isinstance(ops, PlainFs) else MapLane)
+        lane = cache.lane(direct=direct)
+        assert type(lane) is kind
         run(lane, case)
         assert cache.complete
         assert cache.verify() == []
@@ -133,7 +137,7 @@ def test_an_injected_file_gets_the_content_by_its_own_write_at(case):
     Index.create(index, Header(len(content), block_size, bytes(16)))
     with LocalDownloadCache(data, index) as cache:
         put(cache, content, *there)
-        run(cache.lane(), case)
+        run(cache.lane(direct=True), case)
         assert cache.complete
         assert cache.verify() == []
     assert data.bytes == content
@@ -149,7 +153,7 @@ def test_a_transfer_that_is_cut_leaves_its_finished_blocks_and_no_other(case, da
     content, block_size, _, _, chunk = case
     cut = data.draw(st.integers(0, len(content)))
     with folder() as base, new_cache(base, len(content), block_size) as cache:
-        lane, sink = cache.lane(), BlockSink()
+        lane, sink = cache.lane(direct=True), BlockSink()
         lane.aim(sink, 0, cache.num_blocks)
         for at in range(0, cut, chunk):
             sink(content[at : min(at + chunk, cut)])
@@ -166,7 +170,7 @@ def test_blocks_larger_than_a_step_or_a_window_are_hashed_whole(monkeypatch, blo
     content = noise(5 * MIB + 12345)
     with folder() as base:
         cache = new_cache(base, len(content), block_size, ops=ops)
-        lane, sink = cache.lane(), BlockSink()
+        lane, sink = cache.lane(direct=True), BlockSink()
         lane.aim(sink, 0, cache.num_blocks)
         feed(sink, content)
         lane.release()
@@ -181,7 +185,7 @@ def test_a_lane_keeps_no_map_and_no_view_when_it_is_released(monkeypatch):
         maps = []
         real = cache.data.map
         monkeypatch.setattr(cache.data, "map", lambda *place: maps.append(real(*place)) or maps[-1])
-        lane, sink = cache.lane(), BlockSink()
+        lane, sink = cache.lane(direct=True), BlockSink()
         lane.aim(sink, 0, 2)
         feed(sink, bytes(3 * MIB))
         lane.aim(sink, 2, 3)
@@ -192,7 +196,7 @@ def test_a_lane_keeps_no_map_and_no_view_when_it_is_released(monkeypatch):
 def test_without_memory_for_a_map_the_window_takes_the_bounce_buffer(monkeypatch):
     content = noise(3 * MIB)
     with folder() as base, new_cache(base, len(content), MIB) as cache:
-        lane, sink = cache.lane(), BlockSink()
+        lane, sink = cache.lane(direct=True), BlockSink()
         monkeypatch.setattr(cache.data, "map", lambda offset, size: None)
         lane.aim(sink, 0, 3)
         feed(sink, content)
@@ -204,7 +208,7 @@ def test_without_memory_for_a_map_the_window_takes_the_bounce_buffer(monkeypatch
 
 def test_a_poisoned_cache_ends_the_transfer_with_a_typed_error():
     with folder() as base, new_cache(base, 3 * MIB, MIB) as cache:
-        lane, sink = cache.lane(), BlockSink()
+        lane, sink = cache.lane(direct=True), BlockSink()
         lane.aim(sink, 0, 3)
         cache.poison("test")
         feed(sink, bytes(3 * MIB))
@@ -221,7 +225,7 @@ def test_a_failed_write_ends_the_transfer_with_a_typed_error(tmp_path):
             super().pwrite(fd, data, offset, path)
 
     with new_cache(tmp_path, 3000, 1000, ops=Full()) as cache:
-        lane, sink = cache.lane(), BlockSink()
+        lane, sink = cache.lane(direct=True), BlockSink()
         lane.aim(sink, 0, 3)
         assert feed(sink, bytes(3000), 500) < 3000
         assert isinstance(lane.failure(sink), NotEnoughSpaceError)
@@ -254,7 +258,7 @@ def test_a_page_without_room_is_not_enough_space_and_no_signal(small_disk, monke
     monkeypatch.setattr(files, "reserve_really", files.reserve, raising=False)
     monkeypatch.setattr(files, "reserve", reserve)
     cache = new_cache(small_disk, 8 * MIB, 64 << 10, reserve="span")
-    lane, sink = cache.lane(), BlockSink()
+    lane, sink = cache.lane(direct=True), BlockSink()
     assert type(lane) is MapLane
     lane.aim(sink, 0, cache.num_blocks)
     feed(sink, bytes(8 * MIB))
@@ -270,7 +274,7 @@ def test_a_transient_refusal_of_a_page_is_still_an_error():
         error, at = OSError(errno.EFAULT, "populate"), 0
 
     with folder() as base, new_cache(base, 3 * MIB, MIB) as cache:
-        lane, sink = cache.lane(), BlockSink()
+        lane, sink = cache.lane(direct=True), BlockSink()
         lane.aim(sink, 0, 3)
         found = lane.failure(Refused())
         assert isinstance(found, CacheIOError)
@@ -281,7 +285,7 @@ def test_a_transient_refusal_of_a_page_is_still_an_error():
 def test_a_sparse_cache_gets_room_span_by_span(tmp_path):
     with new_cache(tmp_path, 1 << 40, MIB, reserve="span", durable=False) as cache:
         before = (tmp_path / "x.part").stat().st_blocks
-        lane, sink = cache.lane(), BlockSink()
+        lane, sink = cache.lane(direct=True), BlockSink()
         lane.aim(sink, 500_000, 500_002)
         assert (tmp_path / "x.part").stat().st_blocks * 512 - before * 512 == 2 * MIB
         for _ in range(128):
@@ -290,3 +294,21 @@ def test_a_sparse_cache_gets_room_span_by_span(tmp_path):
         assert present(cache) == {500_000, 500_001}
     with reopen(tmp_path, reserve="span", durable=False) as cache:
         assert cache.cached_bytes_and_blocks() == (2 * MIB, 2)
+
+
+@pytest.mark.parametrize(
+    ("write_path", "direct", "kind"),
+    [
+        ("auto", False, BounceLane),
+        ("auto", True, MapLane),
+        ("map", False, MapLane),
+        ("map", True, MapLane),
+        ("bounce", False, BounceLane),
+        ("bounce", True, BounceLane),
+    ],
+)
+def test_the_write_path_is_the_one_asked_for(tmp_path, write_path, direct, kind):
+    with new_cache(tmp_path, 3000, 1000, write_path=write_path) as cache:
+        assert type(cache.lane(direct)) is kind
+    with pytest.raises(ValueError, match=r"write_path is 'mmap'.*'bounce'"):
+        reopen(tmp_path, write_path="mmap")

@@ -57,8 +57,9 @@ cdef extern from *:
 
 STEP = 1 << 20
 cdef int64_t _STEP = STEP
-# A whole span populated at once stalls the loop, is written back as zeros and faults again.
-cdef int64_t AHEAD = 2 << 20
+# A whole span populated at once stalls the loop, is written back as zeros and faults again. Measured: with
+# 2 MiB ahead and eight connections the zeros have left the processor's cache before the bytes come.
+cdef int64_t AHEAD = 256 << 10
 cdef uintptr_t PAGE = <uintptr_t>sysconf(_SC_PAGESIZE)
 
 
@@ -125,7 +126,7 @@ cdef class BlockSink:
     def place(self, target, int64_t offset, int64_t until, bint populate=False):
         """Put byte `at` at ``target[offset]`` and so on until position `until`; None drops them.
 
-        `populate` says that the target is a map of a file: its pages are prefaulted, at most 2 MiB ahead
+        `populate` says that the target is a map of a file: its pages are prefaulted, at most 256 KiB ahead
         of the bytes.
         """
         cdef int64_t size = until - self.at

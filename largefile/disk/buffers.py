@@ -58,7 +58,7 @@ class BufferStore:
         """Whether every block is in place."""
         return self.byte_ranges.complete
 
-    def lane(self) -> BufferLane:
+    def lane(self, direct: bool = False) -> BufferLane:
         """Where one connection's bytes go."""
         return BufferLane(self, self._buffer)
 

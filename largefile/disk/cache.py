@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol, Self, overload, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, Self, get_args, overload, runtime_checkable
 
 from largefile.core.ranges import ByteRange
 from largefile.disk.fileops import REAL, FileOps
@@ -13,7 +13,7 @@ from largefile.disk.files import CacheFile, LocalFile
 from largefile.disk.follower import FollowerCache
 from largefile.disk.header import State
 from largefile.disk.opening import open_cache_files, open_for_writing
-from largefile.disk.writing import CacheWrites
+from largefile.disk.writing import CacheWrites, WritePath
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -54,6 +54,9 @@ class LocalDownloadCache(CacheWrites):
         this raises.
     reserve : {"all", "span"}
         Whether the whole file needs room on the disk now, or each span when it is begun.
+    write_path : {"auto", "map", "bounce"}
+        Whether bytes are stored into a map of the file, or written out of a small buffer. The faster for
+        each driver, as measured, by default; a file that can not be mapped safely never is.
     durable : bool
         Whether what landed is synced, by group commit and on closing. Without it a power loss costs a
         new hashing of what was there, never a wrong byte.
@@ -94,13 +97,16 @@ class LocalDownloadCache(CacheWrites):
         index: CacheFile,
         *,
         reserve: Literal["all", "span"] = "all",
+        write_path: WritePath = "auto",
         durable: bool = True,
         progress: Callable[[int], object] | None = None,
     ) -> None:
         if reserve not in ("all", "span"):
             raise ValueError(f"reserve is {reserve!r}; it must be 'all' or 'span'")
+        if write_path not in get_args(WritePath):
+            raise ValueError(f"write_path is {write_path!r}; it must be one of {get_args(WritePath)}")
         opened = open_for_writing(data, index, whole=reserve == "all", progress=progress)
-        super().__init__(data, opened, by_span=reserve == "span")
+        super().__init__(data, opened, by_span=reserve == "span", write_path=write_path)
         self.durable = durable
         #: Whether the whole file has room behind it; with ``reserve="span"`` that is not known.
         self.reserved = opened.reserved
@@ -118,6 +124,7 @@ class LocalDownloadCache(CacheWrites):
         read_only: Literal[False] = False,
         *,
         reserve: Literal["all", "span"] = "all",
+        write_path: WritePath = "auto",
         durable: bool = True,
         progress: Callable[[int], object] | None = None,
         ops: FileOps = REAL,
@@ -140,6 +147,7 @@ class LocalDownloadCache(CacheWrites):
         read_only: bool = False,
         *,
         reserve: Literal["all", "span"] = "all",
+        write_path: WritePath = "auto",
         durable: bool = True,
         progress: Callable[[int], object] | None = None,
         ops: FileOps = REAL,
@@ -149,7 +157,9 @@ class LocalDownloadCache(CacheWrites):
         try:
             if read_only:
                 return FollowerCache(data, index)
-            return cls(data, index, reserve=reserve, durable=durable, progress=progress)
+            return cls(
+                data, index, reserve=reserve, write_path=write_path, durable=durable, progress=progress
+            )
         except BaseException:
             data.close()
             index.close()

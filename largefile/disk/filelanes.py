@@ -1,4 +1,11 @@
-"""The lanes of a cache file: through its map, or where that is not safe through a small buffer."""
+"""The lanes of a cache file: through a small buffer, or straight through its map.
+
+Bytes that come out of libcurl's buffer are copied once more for the kernel either way: by a store into a
+mapped page, which the kernel has to zero first, or by ``pwrite`` out of a buffer that is still in the
+processor's cache, for which it zeroes nothing and takes large folios. Measured on ext4 and on tmpfs the
+second costs three quarters of the first, with pieces of 128 KiB; 16 KiB and 1 MiB are both slower. So the
+map is for drivers that fill a place themselves, which saves a copy, and for who asks for it.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +29,8 @@ __all__ = ["BounceLane", "FileStore", "MapLane"]
 WINDOW = 64 << 20
 _PAGE = mmap.ALLOCATIONGRANULARITY
 _DROP = 1 << 20
+#: What a bounce buffer holds: large enough for the kernel, small enough for the processor's cache.
+PIECE = 128 << 10
 
 
 class FileStore(Store, Protocol):
@@ -39,7 +48,7 @@ class BounceLane(SpanLane):
     def __init__(self, store: FileStore) -> None:
         super().__init__(store)
         self._file_store = store
-        self._bounce = bytearray(STEP)
+        self._bounce = bytearray(PIECE)
         self._base = 0  # the position of the buffer's first byte
 
     def _prepare(self, first: int, stop: int) -> None:
@@ -47,7 +56,7 @@ class BounceLane(SpanLane):
 
     def _place(self, sink: BlockSink, stop: int) -> int:
         self._base = sink.at
-        stop = min(stop, sink.at + STEP)
+        stop = min(stop, sink.at + PIECE)
         # Whole blocks, where one fits: a place that ends with a block is hashed in one go.
         if stop - self._base > self._block_size:
             stop -= stop % self._block_size if stop != self._content_size else 0
@@ -87,7 +96,7 @@ class MapLane(BounceLane):
             return error
         data = self._file_store.data
         try:
-            # Pages are populated at most 2 MiB ahead, and nothing is there yet: those bytes did not come.
+            # Pages are populated at most this far ahead, and nothing is there yet: those bytes did not come.
             data.write_at(bytes(min(self._until - sink.at, 2 * STEP)), sink.at)
         except (CacheIOError, NotEnoughSpaceError) as found:
             return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import xxhash
 
@@ -26,14 +26,18 @@ from largefile.errors import CacheError, InvalidBlockSizeError, InvalidOffsetErr
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["CacheWrites"]
+__all__ = ["CacheWrites", "WritePath"]
+
+#: How the bytes of a connection get into the file.
+WritePath: TypeAlias = Literal["auto", "map", "bounce"]
 
 
 class CacheWrites(CacheReads):
     """Reads and writes, over parts that were opened for writing."""
 
-    def __init__(self, data: CacheFile, opened: Opened, *, by_span: bool) -> None:
+    def __init__(self, data: CacheFile, opened: Opened, *, by_span: bool, write_path: WritePath) -> None:
         super().__init__(data, opened.index, opened.ranges)
+        self._write_path = write_path
         self._by_span = by_span
         self._group = GroupCommit(data, opened.index, opened.pending, self._wake)
         self._claims: set[int] = set()
@@ -57,10 +61,15 @@ class CacheWrites(CacheReads):
         """Why the cache cannot be written any more, if it cannot."""
         return self._group.poisoned
 
-    def lane(self) -> BounceLane:
-        """Where one connection's bytes go: the file's map, or a buffer where a map is not safe."""
+    def lane(self, direct: bool = False) -> BounceLane:
+        """Where one connection's bytes go: a buffer on the way to the file, or the file's map.
+
+        `direct` says that the driver fills a place itself, so that a map saves it a copy. A file whose
+        pages could fail later is never mapped.
+        """
+        wanted = self._write_path == "map" or (self._write_path == "auto" and direct)
         mappable = not isinstance(self._data, LocalFile) or self._data.mappable
-        return MapLane(self) if mappable else BounceLane(self)
+        return MapLane(self) if wanted and mappable else BounceLane(self)
 
     def prepare(self, first: int, stop: int) -> None:
         """Make room on the disk for bytes `first` to `stop` - 1, where that was put off."""

@@ -307,7 +307,7 @@ class Pump:
     def _take_seat(self, sink: BlockSink | None = None) -> Seat:
         if self._seats and sink is None:
             return self._seats.pop()
-        seat = Seat(self._store.lane(), sink)
+        seat = Seat(self._store.lane(self._transport.direct), sink)
         self._all_seats.append(seat)
         return seat
 

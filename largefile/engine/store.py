@@ -41,7 +41,7 @@ class Store(Protocol):
     def block_size(self) -> int: ...
     @property
     def byte_ranges(self) -> ByteRanges: ...
-    def lane(self) -> StoreLane: ...
+    def lane(self, direct: bool = False) -> StoreLane: ...
 
 
 class Seat:
@@ -70,7 +70,7 @@ class ForeignStore:
             start = found[0] if found[0] > start else None
             self.byte_ranges.set(found[1].first)
 
-    def lane(self) -> StoreLane:
+    def lane(self, direct: bool = False) -> StoreLane:
         return BlockLane(self)
 
     def next_outstanding(self, start_block: int) -> tuple[int, ByteRange] | None:

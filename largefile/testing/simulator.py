@@ -88,6 +88,8 @@ class SimulatedTransport:
         From `poll`, when there were too many of them.
     """
 
+    direct = False
+
     def __init__(
         self,
         server: SimulatedServer,

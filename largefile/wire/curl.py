@@ -144,6 +144,8 @@ def is_framed(response: Response) -> bool:
 class CurlTransport:
     """A `Transport` over libcurl. Handles and connections are reused; one thread owns it."""
 
+    direct = False  # the bytes come in libcurl's own buffer
+
     def __init__(self, settings: CurlSettings | None = None) -> None:
         self._settings = settings or CurlSettings()
         self._multi = pycurl.CurlMulti()

@@ -44,6 +44,8 @@ class _Job:
 class ThreadTransport:
     """A `Transport` over a `Reader`; one thread for each fetch under way."""
 
+    direct = True
+
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._jobs: dict[Fetch, _Job] = {}

@@ -19,6 +19,9 @@ __all__ = ["Transport"]
 class Transport(Protocol):
     """What moves bytes from a source into sinks."""
 
+    #: Whether it fills the sinks' `room` itself, so that a place in a map saves it a copy.
+    direct: bool
+
     def start(self, fetch: Fetch, sink: BlockSink) -> None:
         """Begin `fetch`; the sink need not be aimed before `admit`."""
 
