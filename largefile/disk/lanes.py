@@ -54,6 +54,7 @@ class SpanLane:
         self._present: Bitmap = store.byte_ranges.bitmap
         self._sink: BlockSink | None = None
         self._until = 0  # the present place ends here
+        self._run_stop = 0  # … and here the blocks that are absent, or present, as its own are
         self._skipping = False  # … and is nowhere
         self._hashed = 0  # bytes before this are in the hash
         self._partial: xxhash.xxh3_64 | None = None  # of a block of which only a part has come
@@ -74,7 +75,10 @@ class SpanLane:
         if not self._skipping:
             self._take(sink, at)
         if at < sink.stop and at == self._until:
-            self._next_place(sink)
+            if at < self._run_stop:
+                self._until = self._place(sink, min(self._run_stop, sink.stop))
+            else:
+                self._next_place(sink)
 
     def release(self) -> None:
         """Let go of the sink and of all memory; after the transfer's end only."""
@@ -100,8 +104,8 @@ class SpanLane:
         """The bytes that came since the last mark, where they are."""
         raise NotImplementedError
 
-    def _landed(self, first: int, stop: int) -> None:
-        """They were hashed and are to be made part of the file."""
+    def _landed(self, came: memoryview, first: int) -> None:
+        """`came`, whose first byte is at position `first`, was hashed and is to be made part of the file."""
 
     def _sealed(self, at: int) -> None:
         """Every byte before `at` is hashed and in the file; nothing here needs its memory any more."""
@@ -120,6 +124,7 @@ class SpanLane:
             end = self._present.find_set(block + 1, stop_block)
         if end is not None:
             stop = min(stop, end * self._block_size)
+        self._run_stop = stop
         if self._skipping:
             self._until = stop
             sink.place(None, 0, stop)
@@ -138,7 +143,7 @@ class SpanLane:
                     self._partial = xxhash.xxh3_64()
                 self._partial.update(came)
                 content = self._partial.intdigest() if ends else 0
-        self._landed(first, at)
+            self._landed(came, first)
         if ends:
             self._partial = None
             self._store.seal((at - 1) // self._block_size, content)

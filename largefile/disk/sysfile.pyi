@@ -1,3 +1,4 @@
 def fallocate(fd: int, offset: int, size: int, keep_size: bool) -> int: ...  # 0, or the errno
 def fs_magic(fd: int) -> int: ...  # statfs's f_type; 0 where the system has none; raises OSError
+def start_writeback(fd: int) -> int: ...  # 0, or the errno
 def rename_noreplace(source: bytes, target: bytes) -> int: ...  # 0, or the errno

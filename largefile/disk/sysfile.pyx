@@ -1,4 +1,4 @@
-"""Three calls of the system that Python does not have. No policy: the number, or the errno.
+"""Four calls of the system that Python does not have. No policy: the number, or the errno.
 
 posix_fallocate is not among them: where the filesystem cannot reserve, the C library's emulation of it
 writes the whole file, for minutes. Here the answer is EOPNOTSUPP, and the caller decides.
@@ -27,6 +27,9 @@ cdef extern from *:
           *magic = (int64_t)(uint32_t)found.f_type;
           return 0;
       }
+      static int lf_start_writeback(int fd) {
+          return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE) == 0 ? 0 : errno;
+      }
       static int lf_rename_noreplace(const char *source, const char *target) {
       #ifdef SYS_renameat2
           return syscall(SYS_renameat2, AT_FDCWD, source, AT_FDCWD, target, 1) == 0 ? 0 : errno;
@@ -37,11 +40,13 @@ cdef extern from *:
     #else
       static int lf_fallocate(int fd, int keep_size, int64_t offset, int64_t size) { return ENOTSUP; }
       static int lf_fs_magic(int fd, int64_t *magic) { *magic = 0; return 0; }
+      static int lf_start_writeback(int fd) { return ENOTSUP; }
       static int lf_rename_noreplace(const char *source, const char *target) { return ENOSYS; }
     #endif
     """
     int lf_fallocate(int fd, int keep_size, int64_t offset, int64_t size) noexcept nogil
     int lf_fs_magic(int fd, int64_t *magic) noexcept nogil
+    int lf_start_writeback(int fd) noexcept nogil
     int lf_rename_noreplace(const char *source, const char *target) noexcept nogil
 
 
@@ -62,6 +67,14 @@ def fs_magic(int fd):
     if failed:
         raise OSError(failed, "fstatfs")
     return magic
+
+
+def start_writeback(int fd):
+    """Have the system begin to write what the file owes to the disk, without waiting. Answers 0 or the errno."""
+    cdef int failed
+    with nogil:
+        failed = lf_start_writeback(fd)
+    return failed
 
 
 def rename_noreplace(bytes source, bytes target):
