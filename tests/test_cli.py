@@ -60,7 +60,7 @@ def run(*words):
 
 def start(*words, **streams):
     """The same in a process of its own."""
-    command = [sys.executable, "-m", "largefile", *map(str, words)]
+    command = [sys.executable, "-P", "-m", "largefile", *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     return subprocess.Popen(command, text=True, **pipes)
 

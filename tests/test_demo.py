@@ -19,7 +19,7 @@ MIB = 1 << 20
 def start(tmp_path, *words):
     """The demo in a process of its own, whose temporary files are in `tmp_path`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "largefile", "demo", *words],
+        [sys.executable, "-P", "-m", "largefile", "demo", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -104,3 +104,14 @@ def test_the_mischief_comes_to_an_end_and_is_the_same_each_time():
     assert one.cuts > 0
     assert one.resets > 0
     assert str(one) == str(other)
+
+
+def test_a_source_tree_in_the_present_folder_is_not_what_runs(tmp_path, monkeypatch):
+    # The first command of the README is run in a clone, whose folder has no compiled modules.
+    (tmp_path / "largefile").mkdir()
+    (tmp_path / "largefile" / "__init__.py").write_text("raise ImportError('the source tree')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    child = start(tmp_path, "--size", "4M")
+    _, err = child.communicate()
+    assert (child.returncode, err) == (0, "")

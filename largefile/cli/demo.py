@@ -192,7 +192,8 @@ class Demo:
         block = max(4096, min(1 << 20, self._size // CELLS))
         options += ["-x", str(CONNECTIONS), "--block-size", str(block)]
         with subprocess.Popen(
-            [sys.executable, "-m", "largefile", "get", server.url, *options],
+            # -P: the package that runs now, and not a source tree that happens to be the present folder.
+            [sys.executable, "-P", "-m", "largefile", "get", server.url, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
