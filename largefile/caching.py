@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
 from largefile.engine.committer import Committer
@@ -30,6 +30,28 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["CachingDownloader", "download", "start_download"]
+
+
+class DownloadOptions(TypedDict, total=False):
+    """The options of `download` and `start_download`; see there."""
+
+    digest: str | None
+    concurrency: int | Literal["auto"]
+    block_size: int | Literal["auto"]
+    headers: Mapping[str, str] | None
+    auth: tuple[str, str] | str | None
+    rate: RateController | int | None
+    progress: ProgressLike
+    timeout: float
+    connect_timeout: float
+    deadline: float | None
+    tries: int
+    on_change: Literal["restart", "fail"]
+    resume: bool
+    overwrite: bool
+    durable: bool
+    ca_file: str | os.PathLike[str] | None
+    proxy: str | None
 
 
 class CachingDownloader:
@@ -204,7 +226,7 @@ def download(
     dest: str | os.PathLike[str] | None = None,
     *,
     into: Buffer | None = None,
-    **options: Any,
+    **options: Unpack[DownloadOptions],
 ) -> DownloadStatus:
     """Fetch a very large file: in parallel, resumable after any crash, verified, published in one step.
 

@@ -208,6 +208,10 @@ class Delivery:
     def _fill(self, cache: LocalDownloadCache) -> None:
         """Fetch what is missing, verify, publish."""
         self._block_size, self._size = cache.block_size, cache.content_size
+        if not cache.reserved:
+            self._notes.append("the filesystem can not reserve space: it may run out on the way")
+        if cache.lock_kind == "none":
+            self._notes.append("the filesystem has no locks: a second writer would only cost bandwidth")
         if self._session is not None:
             self._earlier.append(self._session.stats())
         self._session = Session(self._source, cache, self._control, self._session_options)
