@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
@@ -13,13 +14,13 @@ from largefile.engine.committer import Committer
 from largefile.engine.delivery import Delivery, DeliveryOptions, describe, vouched_by
 from largefile.engine.filling import Filling
 from largefile.engine.job import Control, Job
-from largefile.engine.options import check_block_size, check_seconds, session_options
+from largefile.engine.options import check_block_size, check_rate, check_seconds, session_options
 from largefile.engine.reporter import reporting
 from largefile.engine.session import Session
 from largefile.engine.store import ForeignStore, Store
 from largefile.errors import DigestMismatchError, LargeFileError
 from largefile.progress import ProgressLike, as_callback
-from largefile.rules.identity import parse_digest
+from largefile.rules.identity import Identity, parse_digest
 from largefile.rules.rate import RateController
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader
@@ -40,7 +41,7 @@ class DownloadOptions(TypedDict, total=False):
     block_size: int | Literal["auto"]
     headers: Mapping[str, str] | None
     auth: tuple[str, str] | str | None
-    rate: RateController | int | None
+    rate: RateController | float | None
     progress: ProgressLike
     timeout: float
     connect_timeout: float
@@ -66,7 +67,8 @@ class CachingDownloader:
     concurrency : int or "auto"
         Transfers at once, 1 to 256.
     digest : str, optional
-        ``"sha256:HEX"``; the finished content is compared with it.
+        ``"sha256:HEX"``; the finished content is compared with it. By default the reader's own, if it
+        names one.
     logger : logging.Logger, optional
         Gets a warning for each pass that did not complete; by default ``logging.getLogger("largefile")``.
     progress : bool, callable or tqdm-like, optional
@@ -89,6 +91,12 @@ class CachingDownloader:
     ------
     ValueError, TypeError
         For an argument that can not be used.
+
+    Notes on versions
+    -----------------
+    Blocks that are in the cache already are gone on with if the server's validators, or `digest`, show that
+    they are of the version that it has now; else `run` raises SourceChangedError. A Reader that is no
+    HTTPReader has no validators, and is believed.
 
     Examples
     --------
@@ -135,17 +143,20 @@ class CachingDownloader:
         self._options = session_options(
             concurrency, rate, timeout, tries, wait_for_completion, max_iterations
         )
+        digest = digest or reader.digest()
         self._digest = parse_digest(digest) if digest is not None else None
         self._log = logger or logging.getLogger("largefile")
         self._progress = as_callback(progress)
         self._deadline = check_seconds("deadline", deadline)
         self._durable = durable
+        self._known = False
         self._control = Control()
         self._session: Session | None = None
         size, _ = reader.content_length_and_block_size()
         cached_size, self._block_size = cache.content_length_and_block_size()
         if size != cached_size:
             raise ValueError(f"cache size {cached_size} does not match file size {size}")
+        self._size = size
 
     def run(self) -> DownloadStatus:
         """Fetch, and wait for the end.
@@ -173,27 +184,33 @@ class CachingDownloader:
         return self._session.stats() if self._session is not None else DownloadStats(phase="probing")
 
     def _run(self, control: Control) -> DownloadStatus:
-        cache, expected = self._cache, None
+        cache, algorithm, wanted = self._cache, None, None
+        if self._digest is not None:
+            algorithm, wanted = self._digest[0], ":".join(self._digest)
+        expected, pin = Identity(None, None, self._size, wanted), None
         store: Store
         if isinstance(cache, LocalDownloadCache):
-            store, expected = cache, cache.identity
+            store, pin = cache, cache.pin
+            expected = replace(cache.identity, digest=wanted)
         else:
             store = ForeignStore(cache)
-        self._session = session = Session(self._source, store, control, self._options)
+        self._session = session = Session(self._source, store, control, self._options, pin=pin)
         found: str | None = None
         try:
             with (
                 reporting(self.stats, self._progress, control),
                 self._committing(),
             ):
-                found = session.run(expected, digest_by=self._digest[0] if self._digest else None)
-            if self._digest is not None and found != ":".join(self._digest):
-                raise DigestMismatchError(self._reader.name, str(found), ":".join(self._digest))
+                found = session.run(expected, digest_by=algorithm, known=self._known)
+            if found != wanted:
+                raise DigestMismatchError(self._reader.name, str(found), str(wanted))
         except LargeFileError as error:
             self._log.warning("download not complete: %s", error)
             error.status = self._status(session, error, found)
             raise
         finally:
+            # From here on the reader holds every answer against the version that these blocks are of.
+            self._known |= session.identity is not None
             if not isinstance(self._reader, HTTPReader):
                 self._source.close()
         return self._status(session, None, found)
@@ -305,7 +322,7 @@ def start_download(
     block_size: int | Literal["auto"] = "auto",
     headers: Mapping[str, str] | None = None,
     auth: tuple[str, str] | str | None = None,
-    rate: RateController | int | None = None,
+    rate: RateController | float | None = None,
     progress: ProgressLike = None,
     timeout: float = 20.0,
     connect_timeout: float = 10.0,
@@ -326,7 +343,7 @@ def start_download(
     blocks = check_block_size(block_size)
     if digest is not None:
         parse_digest(digest)
-    limits = RateController(bytes_per_second=rate) if isinstance(rate, int) else rate
+    limits = check_rate(rate)
     session = session_options(concurrency, limits, timeout, tries, wait_for_completion=True, max_iterations=2)
     callback, control = as_callback(progress), Control()
     source = HTTPReader(

@@ -763,8 +763,8 @@ def test_totals_are_not_added_up_again_at_each_pass(tmp_path):
     with LoopbackServer(CONTENT[: 4 * BLOCK], behave=script) as server:
         reader = largefile.HTTPReader(server.at("/x"), proxy="", timeout=5)
         with reader, cached(tmp_path, 4 * BLOCK) as cache:
+            cache.pin(reader.identity)
             cache.write_at(CONTENT[:BLOCK], 0)
-            reader.content_length_and_block_size()
             status = largefile.CachingDownloader(
                 reader, cache, concurrency=1, wait_for_completion=True, tries=1, durable=False
             ).run()

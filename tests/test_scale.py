@@ -12,6 +12,7 @@ from disk_helpers import new_cache, reopen
 import largefile
 from largefile.core.bitmap import Bitmap
 from largefile.core.ranges import ByteRange
+from largefile.rules.identity import Identity
 from largefile.rules.schedule import Scheduler, Start
 from largefile.testing.server import Content, LoopbackServer, pattern
 
@@ -48,6 +49,7 @@ def nearly_full(tmp_path):
     for block in MISSING:
         missing.set(block)
     with new_cache(tmp_path, TIB, MIB, reserve="span") as cache:
+        cache.pin(Identity('"v1"', None, TIB))
         for start, stop in missing.runs_clear():
             for block in range(start, stop):
                 cache.seal(block, block)

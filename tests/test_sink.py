@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import mmap
 import threading
 from itertools import pairwise
@@ -283,3 +284,25 @@ def test_room_is_only_for_maps_of_files():
     assert sink.room() is None
     with pytest.raises(ValueError, match="not given room"):
         sink.advance(9)
+
+
+def test_a_collected_cycle_of_sink_and_lane_releases_the_buffer():
+    class Lane:
+        def __init__(self):
+            self.buffer = bytearray(8)
+            self.sink = BlockSink()
+            self.sink.aim(self, 0, 8, 4, 8)
+            self.sink.place(self.buffer, 0, 8)
+
+        def settle(self, sink):
+            pass
+
+    lane = Lane()
+    buffer = lane.buffer
+    del lane
+    gc.collect()
+    buffer.append(0)  # a held buffer can not grow
+    assert len(buffer) == 9
+    # When the cycle owns the buffer too, nobody may free it under the view.
+    Lane()
+    gc.collect()

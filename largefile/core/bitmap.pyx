@@ -49,6 +49,7 @@ cdef Py_ssize_t WORD_SIZE = 8
 
 @cython.final
 @cython.auto_pickle(False)
+@cython.no_gc_clear  # a collected cycle must not drop the view's owner before the view
 cdef class Bitmap:
     """A fixed number of bits, in memory of its own or in somebody's writable buffer.
 

@@ -71,6 +71,7 @@ def seal_of(bytes file_id, uint64_t block, uint64_t content):
 
 @cython.final
 @cython.auto_pickle(False)
+@cython.no_gc_clear  # a collected cycle must not drop the view's owner before the view
 cdef class EntryTable:
     """EntryTable(buffer, offset, num_blocks, file_id): `num_blocks` entries at byte `offset` of `buffer`.
 

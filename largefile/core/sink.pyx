@@ -65,6 +65,7 @@ cdef uintptr_t PAGE = <uintptr_t>sysconf(_SC_PAGESIZE)
 
 @cython.final
 @cython.auto_pickle(False)
+@cython.no_gc_clear  # a collected cycle must not drop the view's owner before the view
 cdef class BlockSink:
     """BlockSink(): a callable that takes chunks and puts them where its lane says.
 

@@ -18,13 +18,15 @@ from largefile.core.ranges import ByteRange
 from largefile.disk.commit import GroupCommit
 from largefile.disk.filelanes import BounceLane, MapLane
 from largefile.disk.files import CacheFile, LocalFile
-from largefile.disk.header import State
+from largefile.disk.header import State, as_stored
 from largefile.disk.opening import Opened
 from largefile.disk.reading import CacheReads
 from largefile.errors import CacheError, InvalidBlockSizeError, InvalidOffsetError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from largefile.rules.identity import Identity
 
 __all__ = ["CacheWrites", "WritePath"]
 
@@ -109,6 +111,13 @@ class CacheWrites(CacheReads):
         self._check()
         changes: dict[str, Any] = {} if digest is None else {"digest": digest}
         self._index.write_header(state=state, **changes)
+
+    def pin(self, identity: Identity) -> None:
+        """Write down whose bytes these will be, where nothing is there yet and the header does not say."""
+        self._check()
+        if not self._ranges.count and not self.identity.has_validator:
+            known = as_stored(identity)
+            self._index.write_header(etag=known.etag, last_modified=known.last_modified)
 
     # --- the public side of writing -------------------------------------------------------------
 

@@ -28,7 +28,10 @@ from largefile.errors import (
     DestinationInUseError,
     DigestMismatchError,
     LargeFileError,
+    NetworkError,
+    ProtocolError,
     SourceChangedError,
+    StalledError,
 )
 from largefile.rules.identity import Identity, parse_digest
 from largefile.rules.sizing import auto_block_size
@@ -65,14 +68,14 @@ class Delivery:
         session: SessionOptions,
     ) -> None:
         self._source = source
-        self._to = Destination(dest)
+        self._path = os.fspath(dest)
+        self._to = Destination(os.path.abspath(dest))  # noqa: PTH100 - links stay as they are
         self._control = control
         self._options = options
         self._session_options = session
-        self._algorithm, self._digest = None, None
-        if options.digest is not None:
-            self._algorithm, value = parse_digest(options.digest)
-            self._digest = f"{self._algorithm}:{value}"
+        self._algorithm: str | None = None
+        self._digest: str | None = None
+        self._expect(options.digest)
         self._held: Probe | None = None  # the first answer, until the session takes it
         self._session: Session | None = None
         self._earlier: list[DownloadStats] = []  # of the sessions before a restart
@@ -84,6 +87,13 @@ class Delivery:
         self._may_restart = options.on_change == "restart"
         self._size = 0
         self._notes: list[str] = []
+
+    def _expect(self, digest: str | None) -> None:
+        """Compare the finished content with `digest`; None: with nothing."""
+        self._algorithm = self._digest = None
+        if digest is not None:
+            self._algorithm, value = parse_digest(digest)
+            self._digest = f"{self._algorithm}:{value}"
 
     # --- the way of a download -------------------------------------------------------------------
 
@@ -144,15 +154,23 @@ class Delivery:
     def _may_resume(self, cache: LocalDownloadCache) -> bool:
         """Whether what is in the cache belongs to what the server has now; raises if nobody may touch it."""
         self._control.check()
+        if cache.complete and self._digest is not None and cache.url == self._source.name:
+            self._identity = replace(cache.identity, digest=self._digest)
+            return True  # the digest alone decides: no request
         if not self._options.resume:
             self._notes.append("begun anew, as resume was off")
             return False
-        # A digest given now decides in the end, whatever was known when the partial was begun.
-        stored = replace(cache.identity, digest=self._digest or cache.identity.digest)
-        if cache.complete and cache.url == self._source.name:
-            self._identity = stored
-            return True
-        found = replace(self._probe_gap(cache).identity, digest=stored.digest)
+        # A digest given now decides in the end, whatever was known when the partial was begun. One that was
+        # given then still does: it may be all that tells the two versions apart.
+        if self._digest is None and cache.identity.digest is not None:
+            self._expect(cache.identity.digest)
+        stored = replace(cache.identity, digest=self._digest)
+        try:
+            found = replace(self._probe_gap(cache).identity, digest=stored.digest)
+        except (NetworkError, StalledError):
+            if not (cache.complete and cache.url == self._source.name):
+                raise
+            found = stored  # nothing is missing, and nobody is there who could say more
         agrees, why = stored.resumable_with(found)
         if agrees:
             self._identity = found
@@ -161,6 +179,12 @@ class Delivery:
             return True
         if cache.url is not None and cache.url != self._source.name:
             raise DestinationInUseError(self._to.part, cache.url, self._source.name)
+        if stored.has_validator and not found.has_validator:
+            # A login or quota page looks like this, and must not cost what is there.
+            raise ProtocolError(
+                f"{self._source.name} answered without ETag and Last-Modified, {found.describe()}; "
+                f"the partial file is of {stored.describe()} and was left alone"
+            )
         if not self._may_restart:
             raise SourceChangedError(found.describe(), f"{stored.describe()} ({why})")
         self._restart(f"begun anew: {why}")
@@ -171,6 +195,7 @@ class Delivery:
         log.warning("%s: %s", self._source.name, why)
         self._notes.append(why)
         self._may_restart = False
+        self._expect(self._options.digest)  # one that came with the old files went with them
 
     def _begin(self) -> LocalDownloadCache | None:
         """New files for what the server has now; None if its size is not known and it was fetched."""
@@ -283,13 +308,13 @@ class Delivery:
                 download_size=self._size,
                 downloaded_bytes=fetched,
             )
-        left = self._to.part if os.path.lexists(self._to.part) else None
+        left = f"{self._path}.part" if os.path.lexists(self._to.part) else None
         return DownloadStatus.of(
             replace(stats, phase="done") if complete else stats,
             complete=complete,
             resumable=error is not None and error.resumable,
             duration=stats.elapsed,
-            path=self._to.path if complete else left,
+            path=self._path if complete else left,
             identity=describe(identity) if identity is not None else {},
             verified_by=vouched_by(identity, self._computed) if complete else None,
             digest=self._computed,

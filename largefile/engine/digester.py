@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from largefile.core.byteranges import ByteRanges
@@ -66,9 +67,14 @@ class Digester:
                     self._hash.update(piece)
                     self.position += len(piece)
 
-    def result(self) -> str:
-        """Wait until all is hashed; ``"sha256:…"``. Only when every block is in place."""
-        self._thread.join()
+    def result(self, check: Callable[[], object]) -> str:
+        """Wait until all is hashed; ``"sha256:…"``. Only when every block is in place.
+
+        `check` is called now and then, and raises to end it.
+        """
+        while self._thread.is_alive():
+            self._thread.join(0.1)
+            check()
         if self._error is not None:
             raise self._error
         return f"{self.algorithm}:{self._hash.hexdigest()}"

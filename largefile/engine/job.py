@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from largefile.errors import CancelledError, DeadlineError, LargeFileError
+from largefile.errors import CancelledError, DeadlineError, InternalError, LargeFileError
 from largefile.stats import DownloadStats
 
 __all__ = ["Control", "Job"]
@@ -95,6 +97,7 @@ class Job(Generic[T]):
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="largefile-engine", daemon=True)
         self._thread.start()
+        _jobs.add(self)
 
     def _run(self) -> None:
         try:
@@ -141,3 +144,19 @@ class Job(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]
+
+
+_jobs: weakref.WeakSet[Job[Any]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """The threads are the parent's: in the child a job that was under way is over, and says so."""
+    for job in _jobs:
+        if not job.done:
+            job._error = InternalError("this download belongs to the parent process; start one of your own")
+            job._done = threading.Event()
+            job._done.set()
+    _jobs.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

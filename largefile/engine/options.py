@@ -9,7 +9,14 @@ from typing import Literal
 
 from largefile.rules.rate import RateController
 
-__all__ = ["AUTO_CONCURRENCY", "SessionOptions", "check_block_size", "check_seconds", "session_options"]
+__all__ = [
+    "AUTO_CONCURRENCY",
+    "SessionOptions",
+    "check_block_size",
+    "check_rate",
+    "check_seconds",
+    "session_options",
+]
 
 #: What ``concurrency="auto"`` means until it is adaptive.
 AUTO_CONCURRENCY = 8
@@ -42,17 +49,30 @@ def session_options(
     """The options of a run, each checked."""
     if concurrency == "auto":
         concurrency = AUTO_CONCURRENCY
-    if not isinstance(concurrency, int) or not 1 <= concurrency <= MAX_CONCURRENCY:
+    if (
+        isinstance(concurrency, bool)
+        or not isinstance(concurrency, int)
+        or not 1 <= concurrency <= MAX_CONCURRENCY
+    ):
         raise ValueError(f"concurrency is {concurrency!r}, needed is 'auto' or 1 to {MAX_CONCURRENCY}")
-    if tries < 1:
+    if not isinstance(tries, int) or tries < 1:
         raise ValueError(f"tries is {tries}, needed is at least 1")
     check_seconds("timeout", timeout)
     return SessionOptions(concurrency, rate, timeout, tries, wait_for_completion, max_iterations)
 
 
+def check_rate(rate: RateController | float | None) -> RateController | None:
+    """Limits; a number is bytes a second. Else TypeError, or ValueError for a number that is no limit."""
+    if rate is None or isinstance(rate, RateController):
+        return rate
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)):
+        raise TypeError(f"rate is {rate!r}, needed is a RateController or a number of bytes a second")
+    return RateController(bytes_per_second=rate)
+
+
 def check_seconds(name: str, seconds: float | None) -> float | None:
     """A number of seconds above 0, or None; else ValueError."""
-    if seconds is not None and not 0 < seconds < 1e9:
+    if seconds is not None and (not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9):
         raise ValueError(f"{name} is {seconds}, needed is a number of seconds above 0")
     return seconds
 

@@ -75,6 +75,7 @@ class Pump:
         self._seats: list[Seat] = []
         self._all_seats: list[Seat] = []
         self._next_tick = clock() + TICK
+        self._adopted: tuple[Fetch, Verdict, BlockSink] | None = None
         self._held: Flight | None = None  # a whole body that waits until it is alone
         self._cancelled = threading.Event()
         #: The first error that ended the whole job, if one did.
@@ -100,7 +101,10 @@ class Pump:
         self._transport.wake()
 
     def adopt(self, fetch: Fetch, verdict: Verdict, sink: BlockSink) -> None:
-        """Take over an answered fetch, and its sink, that were made before there was a scheduler."""
+        """Have `run` take over an answered fetch, and its sink, that were made before it began."""
+        self._adopted = (fetch, verdict, sink)
+
+    def _adopt(self, fetch: Fetch, verdict: Verdict, sink: BlockSink) -> None:
         size, first = self._store.block_size, fetch.first or 0
         gap = self._store.byte_ranges.bitmap.find_clear(first // size)
         if verdict.kind is Kind.WHOLE:
@@ -125,6 +129,8 @@ class Pump:
     def run(self) -> None:
         """Work until the scheduler says FINISHED; raises what ended the job early."""
         try:
+            if self._adopted is not None:
+                self._adopt(*self._adopted)
             while (action := self._next_action()) is not FINISHED:
                 match action:
                     case Start(span):

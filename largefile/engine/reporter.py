@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
@@ -71,22 +70,20 @@ class Reporter:
     def _run(self) -> None:
         while not self._over.wait(INTERVAL):
             self._report()
+        self._report()  # the last one, always
 
     def _report(self) -> None:
         try:
             self._tell(self._snapshot())
-        except Exception:
+        except BaseException:
             if not self._failed:
                 log.exception("the progress callback failed; the download goes on")
             self._failed = True
 
     def close(self, timeout: float = 5.0) -> None:
-        """Deliver the last report and end; waits at most `timeout` seconds for a slow callback."""
+        """Have the last report delivered; waits at most `timeout` seconds for a slow callback."""
         self._over.set()
-        deadline = time.monotonic() + timeout
         self._thread.join(timeout)
-        if time.monotonic() < deadline:
-            self._report()
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from largefile.core.byteranges import ByteRanges
 from largefile.core.ranges import ByteRange
@@ -49,14 +50,23 @@ class Session:
         Cancels it, from any thread.
     options
         See `SessionOptions`.
+    pin
+        Told whose bytes will come, before the first of them does.
     """
 
     def __init__(
-        self, source: Source, store: Store, control: Control, options: SessionOptions | None = None
+        self,
+        source: Source,
+        store: Store,
+        control: Control,
+        options: SessionOptions | None = None,
+        *,
+        pin: Callable[[Identity], object] | None = None,
     ) -> None:
         self._source = source
         self._store = store
         self._control = control
+        self._pin = pin
         self._options = options or SessionOptions()
         self._pump: Pump | None = None
         self._scheduler: Scheduler | None = None
@@ -78,6 +88,7 @@ class Session:
         *,
         digest_by: str | None = None,
         probe: Probe | None = None,
+        known: bool = False,
     ) -> str | None:
         """Fetch what is missing; the digest by `digest_by`, if one was asked for.
 
@@ -89,6 +100,8 @@ class Session:
             A hashlib name; the content is hashed while it comes.
         probe
             The first answer, where it was needed to make the store.
+        known
+            The blocks that the store holds came from this very source, which has compared every answer.
 
         Raises
         ------
@@ -100,10 +113,10 @@ class Session:
         try:
             with self._digesting(digest_by):
                 if not self._store.byte_ranges.complete:
-                    self._fetch(expected, probe)
+                    self._fetch(expected, probe, known)
                 if self._digester is not None:
                     self.phase = "verifying"
-                    return self._digester.result()
+                    return self._digester.result(self._control.check)
                 return None
         except CacheError:
             self.cache_errors += 1
@@ -111,8 +124,8 @@ class Session:
         finally:
             self.phase = "done" if self._store.byte_ranges.complete else "stopped"
 
-    def _fetch(self, expected: Identity | None, probe: Probe | None) -> None:
-        probe = self._open(expected, probe)
+    def _fetch(self, expected: Identity | None, probe: Probe | None, known: bool) -> None:
+        probe = self._open(expected, probe, known)
         self.phase = "downloading"
         options, store = self._options, self._store
         transport = self._source.transport()
@@ -137,7 +150,7 @@ class Session:
         self._control.check()
         self._check_complete(scheduler)
 
-    def _open(self, expected: Identity | None, probe: Probe | None) -> Probe:
+    def _open(self, expected: Identity | None, probe: Probe | None, known: bool) -> Probe:
         """The first answer, which must speak of the content that this store is for."""
         if probe is None:
             gap = next(self._store.byte_ranges.runs_clear())
@@ -149,9 +162,22 @@ class Session:
             raise UnsizedSourceError(f"{self._source.name} does not say how large it is")
         if probe.identity.size != self._store.content_size:
             raise SourceChangedError(probe.identity.describe(), f"{self._store.content_size} bytes")
-        if expected is not None and expected.compare(probe.identity) is Match.CONTRADICTORY:
-            raise SourceChangedError(probe.identity.describe(), expected.describe())
+        if not known:
+            nobody = Identity(None, None, self._store.content_size)
+            self._check_version(probe.identity, expected or nobody)
+        if self._pin is not None:
+            self._pin(probe.identity)
         return probe
+
+    def _check_version(self, found: Identity, expected: Identity) -> None:
+        """Whether bytes of `found` may join what the store holds, which is of `expected`."""
+        if expected.compare(found) is Match.CONTRADICTORY:
+            raise SourceChangedError(found.describe(), expected.describe())
+        if self._source.is_anonymous or not self._resumed_blocks:
+            return  # nothing ever tells its versions apart, or there is nothing that could be mixed
+        agrees, why = expected.resumable_with(replace(found, digest=expected.digest))
+        if not agrees:
+            raise SourceChangedError(found.describe(), f"{expected.describe()} ({why})")
 
     def _check_complete(self, scheduler: Scheduler) -> None:
         if self._store.byte_ranges.complete:

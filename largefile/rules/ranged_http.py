@@ -213,6 +213,10 @@ def _judge_whole(case: _Case, length: int | None) -> Verdict:
     if (verdict := _other_version(case, identity)) is not None:
         return verdict
     total = size if size is not None else case.pinned_size
+    pinned = case.pinned
+    if size is None and pinned and pinned.size is not None and pinned.compare(identity) is not Match.EQUAL:
+        # Neither its size nor a validator says that this is the same content.
+        return case.retry("answered with a body of unknown size that nothing identifies", identity)
     if total == 0:
         return Verdict(Kind.EMPTY, "the content is empty", None, identity, case.media_type)
     last = None if total is None else total - 1

@@ -44,6 +44,11 @@ class SimulatedSource:
         """What to call it."""
         return "simulated://content"
 
+    @property
+    def is_anonymous(self) -> bool:
+        """It has validators."""
+        return False
+
     def transport(self) -> SimulatedTransport:
         """The one that it was made with."""
         return self._transport

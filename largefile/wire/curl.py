@@ -12,9 +12,11 @@ Traps that shape this file:
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +32,10 @@ __all__ = ["CurlSettings", "CurlTransport"]
 DRAIN_LIMIT = 16 * 1024
 #: libcurl's receive buffer. Measured: 64 KiB costs 1.7 times the wall time of 2 MiB.
 BUFFER_SIZE = 2 * 1024 * 1024
+
+#: CURLOPT_SUPPRESS_CONNECT_HEADERS, which pycurl has no name for. Without it a proxy's answer to CONNECT
+#: comes to the header callback, and would be judged as the server's.
+SUPPRESS_CONNECT_HEADERS = 265
 
 OUTCOMES = {
     pycurl.E_OK: Outcome.DONE,
@@ -165,6 +171,12 @@ class CurlTransport:
         self._wake_w.setblocking(False)
         self._poller.register(self._wake_r.fileno(), select.POLLIN)
         self._closed = False
+        _transports.add(self)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether this process is a child of the one whose connections these are."""
+        return self in _abandoned
 
     # --- the contract ----------------------------------------------------------------------------
 
@@ -259,6 +271,7 @@ class CurlTransport:
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         curl.setopt(pycurl.FOLLOWLOCATION, 0)
+        curl.setopt(SUPPRESS_CONNECT_HEADERS, 1)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.HTTP_CONTENT_DECODING, 0)
         curl.setopt(pycurl.HTTP09_ALLOWED, 0)
@@ -357,6 +370,22 @@ class CurlTransport:
         # An answer that nobody has seen yet is void now.
         self._news[:] = [n for n in self._news if n.fetch is not transfer.fetch]
         self._news.append(Ended(transfer.fetch, outcome, detail, code))
+
+
+#: After a fork the child must neither use nor close what it shares with its parent: closing a TLS connection
+#: says so to the server. What is in this list is never freed.
+_transports: weakref.WeakSet[CurlTransport] = weakref.WeakSet()
+_abandoned: list[CurlTransport] = []
+
+
+def _after_fork_in_child() -> None:
+    _abandoned.extend(_transports)
+    for transport in _abandoned:
+        transport._closed = True
+    _transports.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _Poll:

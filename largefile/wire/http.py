@@ -209,6 +209,7 @@ class HTTPReader:
         TransferError
             What prevents it, after `tries` tries.
         """
+        self.transport()  # a held answer of a parent process is none
         if (held := self._probe) is not None:
             self._probe = None
             return held
@@ -217,13 +218,14 @@ class HTTPReader:
         while True:
             sink = BlockSink()
             verdict = self._ask(fetch, sink, check)
-            if verdict.kind in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE, Kind.EMPTY):
+            doubtful = verdict.kind is Kind.EMPTY and verdict.status == 416 and first is not None
+            if verdict.kind in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE, Kind.EMPTY) and not doubtful:
                 return self._pin(fetch, verdict, sink)
             if (moved := self.elsewhere(fetch, verdict, first, last)) is not None:
                 fetch = moved
                 continue
-            if verdict.plain and first is not None:
-                first = last = None  # it may understand a request without Range
+            if (verdict.plain or doubtful) and first is not None:
+                first = last = None  # it may understand a request without Range, and says if it is empty
             elif verdict.status == 416 and first:
                 first, last = 0, MIB - 1  # it has become smaller: who is it now?
             else:
@@ -236,7 +238,13 @@ class HTTPReader:
         self._probe = self._identity = self._content_type = None
         self._resolved = self.url
 
+    @property
+    def is_anonymous(self) -> bool:
+        return False
+
     def transport(self) -> CurlTransport:
+        if self._transport is not None and self._transport.is_abandoned:
+            self._transport = self._probe = None  # they are the parent's, on the other side of a fork
         if self._transport is None:
             self._transport = CurlTransport(self._settings)
         return self._transport

@@ -67,6 +67,10 @@ class Source(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it has no way to tell one version of the content from another."""
+
     def probe(self, first: int, last: int | None, check: Callable[[], object]) -> Probe:
         """Pin the identity by a request that begins at `first`; raises the typed error that prevents it.
 

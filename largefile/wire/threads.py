@@ -178,6 +178,10 @@ class ReaderSource:
     def name(self) -> str:
         return self._reader.name
 
+    @property
+    def is_anonymous(self) -> bool:
+        return True
+
     def probe(self, first: int, last: int | None, check: Callable[[], object]) -> Probe:
         size, _ = self._reader.content_length_and_block_size()
         if not isinstance(size, int) or size < 0:
