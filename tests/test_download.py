@@ -667,7 +667,7 @@ def test_resume_false_begins_anew(server, dest):
     check_delivered(dest)
 
 
-def test_a_complete_partial_is_published_without_a_request(server, dest):
+def test_a_complete_partial_is_published_after_one_question_or_by_its_digest_alone(server, dest):
     dest.write_bytes(b"in the way")
     with pytest.raises(largefile.DestinationExistsError):
         get(server, dest)
@@ -682,10 +682,101 @@ def test_a_complete_partial_is_published_without_a_request(server, dest):
         get(server, dest)
     asked = len(server.requests)
     dest.unlink()
-    server.behave = None
-    get(server, dest)
+    with pytest.raises(largefile.DestinationExistsError):
+        get(server, dest)  # the version is asked for, and not a byte of it is used
+    assert [request.range for request in server.requests[asked:]] == [(0, 0)]
+    asked = len(server.requests)
+    dest.unlink()
+    get(server, dest, digest=sha256(CONTENT))
     check_delivered(dest)
     assert len(server.requests) == asked
+
+
+def test_a_complete_partial_of_another_version_is_not_published(server, dest):
+    # Two addresses that differ in their query look the same in the index.
+    def late(request):
+        dest.write_bytes(b"late")
+
+    server.behave = late
+    with pytest.raises(largefile.DestinationExistsError):
+        get(server, dest)
+    dest.unlink()
+    server.behave = None
+    server.replace(OTHER, etag='"v2"')
+    status = get(server, dest)
+    assert dest.read_bytes() == OTHER
+    assert any("begun anew" in note for note in status.notes)
+
+
+def test_a_complete_partial_is_published_though_the_server_has_gone(dest):
+    def late(request):
+        dest.write_bytes(b"late")
+
+    with LoopbackServer(CONTENT, behave=late) as server:
+        with pytest.raises(largefile.DestinationExistsError):
+            get(server, dest)
+    dest.unlink()
+    get(server, dest, tries=1)
+    check_delivered(dest)
+
+
+def test_a_digest_given_once_still_decides_when_it_is_not_given_again(dest):
+    # Without validators it is all that tells the two versions apart.
+    with LoopbackServer(CONTENT, etag=None, last_modified=None, behave=after(2, cut_after=0)) as server:
+        with pytest.raises(TransferError):
+            get(server, dest, digest=sha256(CONTENT), tries=1)
+        server.behave = None
+        server.replace(OTHER, etag=None, last_modified=None)
+        with pytest.raises(DigestMismatchError):
+            get(server, dest)
+        assert not dest.exists()
+        get(server, dest)
+    assert dest.read_bytes() == OTHER
+
+
+def test_a_login_page_does_not_cost_what_is_there(dest):
+    with LoopbackServer(CONTENT, behave=after(2, cut_after=0)) as server:
+        with pytest.raises(TransferError):
+            get(server, dest, tries=1)
+        page = {"ETag": None, "Last-Modified": None, "Content-Type": "text/html"}
+        server.behave = lambda request: Behaviour(
+            status=200, ranges=False, headers=page, body=b"<html>log in</html>"
+        )
+        with pytest.raises(ProtocolError, match="left alone"):
+            get(server, dest)
+        server.behave = None
+        assert get(server, dest).resumed_bytes > 0
+    check_delivered(dest)
+
+
+def test_an_empty_range_answer_is_not_believed_alone(dest):
+    def lies(request):
+        if request.range is None:
+            return None
+        return Behaviour(status=416, headers={"Content-Range": "bytes */0"}, body=b"")
+
+    with LoopbackServer(CONTENT, behave=lies) as server:
+        get(server, dest)
+    check_delivered(dest)
+
+
+def test_a_cache_of_unknown_version_is_not_gone_on_with(tmp_path):
+    with LoopbackServer(CONTENT) as server, cached(tmp_path, SIZE) as cache:
+        cache.write_at(OTHER[:BLOCK], 0)
+        with largefile.HTTPReader(server.at("/x"), proxy="") as reader:
+            with pytest.raises(largefile.SourceChangedError):
+                largefile.CachingDownloader(reader, cache).run()
+
+
+def test_a_cache_remembers_whose_bytes_it_began_with(tmp_path):
+    with LoopbackServer(CONTENT, behave=after(2, cut_after=0)) as server, cached(tmp_path, SIZE) as cache:
+        with largefile.HTTPReader(server.at("/x"), proxy="") as reader, pytest.raises(TransferError):
+            largefile.CachingDownloader(reader, cache, tries=1).run()
+        server.behave = None
+        server.replace(OTHER, etag='"v2"')
+        with largefile.HTTPReader(server.at("/x"), proxy="") as reader:
+            with pytest.raises(largefile.SourceChangedError, match="v2"):
+                largefile.CachingDownloader(reader, cache).run()
 
 
 def test_nothing_is_left_running(dest):

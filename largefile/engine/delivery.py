@@ -219,10 +219,11 @@ class Delivery:
         return LocalDownloadCache.open(self._to.part, self._to.index, durable=self._options.durable)
 
     def _probe_gap(self, cache: LocalDownloadCache) -> Probe:
-        """Ask for the first bytes that are missing, and for none behind them that are there."""
+        """Ask for the first bytes that are missing, or for one byte if none is."""
         gap = next(cache.byte_ranges.runs_clear(), None)
-        first, last = gap or (0, max(0, cache.content_size - 1))
-        return self._probe(first, min(last, first + MIB - 1))
+        if gap is None:
+            return self._probe(0, 0)
+        return self._probe(gap.first, min(gap.first + MIB - 1, gap.last))
 
     def _probe(self, first: int, last: int) -> Probe:
         if self._held is None:
