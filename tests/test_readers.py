@@ -19,7 +19,7 @@ from largefile.disk.create import create_cache_files
 from largefile.disk.fileops import FileOps
 from largefile.disk.files import LocalFile
 from largefile.errors import CacheError, CacheIOError, CancelledError, DigestMismatchError, ReadError
-from largefile.events import Fetch
+from largefile.events import Answered, Fetch, Outcome
 from largefile.wire.readers import FileReader, Reader
 from largefile.wire.threads import ThreadTransport
 
@@ -328,10 +328,14 @@ class Hanging:
 
     def let_go(self):
         self.gate.set()
-        for thread in threading.enumerate():
-            if thread.name == "largefile-reader":
-                thread.join(10.0)
-                assert not thread.is_alive()
+        join_readers()
+
+
+def join_readers():
+    for thread in threading.enumerate():
+        if thread.name == "largefile-reader":
+            thread.join(10.0)
+            assert not thread.is_alive()
 
 
 def test_cancel_does_not_wait_for_a_reader_that_hangs_and_its_late_bytes_reach_nothing(base):
@@ -382,6 +386,7 @@ def test_a_reader_that_hangs_before_its_file_object_is_replaced_too(place):
         fill(Slow(), cache, timeout=0.5).run()
         check_all(cache)
     gate.set()
+    join_readers()
 
 
 def test_closing_a_transport_lets_every_thread_go_once_its_read_returns():
@@ -402,6 +407,47 @@ def test_closing_a_transport_lets_every_thread_go_once_its_read_returns():
     assert threading.active_count() == before
     lane.release()
     assert target == bytes(BLOCK)
+
+
+class Watched:
+    """A sink that notes whenever it is touched without the lock of its transfer."""
+
+    def __init__(self, sink):
+        self.__dict__.update(sink=sink, lock=None, unlocked=[])
+
+    def __getattr__(self, name):
+        self.note(name)
+        return getattr(self.sink, name)
+
+    def __call__(self, chunk):
+        self.note("call")
+        return self.sink(chunk)
+
+    def note(self, name):
+        if not self.lock.locked():
+            self.unlocked.append(name)
+
+
+@pytest.mark.parametrize("wrap", [io.BytesIO, ReadOnly])
+@pytest.mark.parametrize("wanted", [BLOCK, 2 * BLOCK])
+def test_a_thread_touches_its_sink_under_the_lock_only(wrap, wanted):
+    # A transfer that was stopped may find its sink aimed at other bytes: it has to ask before each touch.
+    transport = ThreadTransport(Ranges(wrap, CONTENT[:BLOCK]))
+    target, sink = bytearray(wanted), BlockSink()
+    lane = BufferStore(target, wanted, BLOCK).lane()
+    lane.aim(sink, 0, wanted // BLOCK)
+    fetch, watched = Fetch(0, wanted - 1), Watched(sink)
+    transport.start(fetch, watched)
+    watched.__dict__["lock"] = transport._jobs[fetch].lock
+    transport.admit(fetch)
+    events = []
+    while not events or isinstance(events[-1], Answered):
+        events += transport.poll(1.0)
+    transport.close()
+    lane.release()
+    assert events[-1].outcome is (Outcome.DONE if wanted == BLOCK else Outcome.CUT)
+    assert target[:BLOCK] == CONTENT[:BLOCK]
+    assert watched.unlocked == []
 
 
 # --- caches of every kind --------------------------------------------------------------------------
@@ -489,6 +535,27 @@ def test_the_error_of_a_cache_ends_the_download_and_is_not_the_reader_s():
     assert caught.value is error
     assert (caught.value.status.cache_errors, caught.value.status.complete) == (1, False)
     assert caught.value.status.download_errors <= 1
+
+
+@pytest.mark.parametrize("taken", [0, BLOCK - 1, BLOCK + 1, None])
+def test_a_cache_that_took_less_than_a_block_is_not_believed(taken):
+    class Short(DictCache):
+        def write_at(self, data, off):
+            super().write_at(data, off)
+            return taken
+
+    with pytest.raises(CacheError, match=f"wrote {taken} bytes .* {BLOCK} are needed") as caught:
+        fill(Ranges(), Short(), concurrency=1).run()
+    assert caught.value.status.cached_or_streamed_blocks == 0
+
+
+def test_a_cache_that_gives_less_than_it_has_is_not_believed():
+    class Short(DictCache):
+        def read_at(self, size, off):
+            return super().read_at(size - 1, off)
+
+    with pytest.raises(CacheError, match=r"gave \d+ bytes .* \d+ are needed"):
+        fill(Ranges(), Short(), digest=sha256(CONTENT)).run()
 
 
 def test_any_error_of_a_cache_is_raised_as_it_is():

@@ -276,6 +276,34 @@ def test_a_silent_transfer_is_stopped_once():
     assert scheduler.next_action(99.0) == Wait(None)
 
 
+def test_time_in_which_nobody_looked_is_not_the_server_s_silence():
+    scheduler, _bitmap = scheduler_for(100, concurrency=2, stall_timeout=20.0, max_span=100)
+    (one, two), _ = starts(scheduler)
+    scheduler.progress(two, 1, 5.0)
+    scheduler.lost(30.0)  # a disk was slow
+    assert scheduler.next_action(49.9) == Wait(50.0)
+    assert scheduler.next_action(50.0) == Stop(one, "stalled")
+    assert scheduler.next_action(50.0) == Wait(55.0)
+    assert scheduler.next_action(55.0) == Stop(two, "stalled")
+
+
+@given(st.lists(st.floats(0.0, 100.0), max_size=8), st.floats(0.0, 50.0))
+def test_lost_time_is_added_to_every_patience_and_to_nothing_else(lost, began):
+    scheduler, _bitmap = scheduler_for(1, concurrency=1, stall_timeout=20.0)
+    scheduler.lost(7.0)  # nothing is in flight
+    scheduler.next_action(began)
+    for seconds in lost:
+        scheduler.lost(seconds)
+    assert scheduler.next_action(began).until == pytest.approx(began + 20.0 + sum(lost))
+
+
+def test_lost_time_is_no_less_than_nothing():
+    scheduler, _bitmap = scheduler_for(1, concurrency=1)
+    for seconds in (-0.1, float("nan")):
+        with pytest.raises(ValueError, match="seconds is"):
+            scheduler.lost(seconds)
+
+
 @given(st.integers(1, 16), st.integers(1, 6), st.integers(1, 5000), st.integers(0, 5))
 def test_a_dead_server_is_asked_a_few_times_only(concurrency, tries, blocks, seed):
     scheduler, bitmap = scheduler_for(blocks, concurrency=concurrency, tries=tries, max_span=10)

@@ -188,18 +188,26 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.flying[span] = set(blocks_of(span)) - self.present
 
     @precondition(lambda self: self.flying)
-    @rule(data=st.data(), dice=st.integers(0, 3))
-    def the_whole_is_granted(self, data, dice):
+    @rule(data=st.data(), dice=st.integers(0, 3), hold=st.booleans())
+    def the_whole_is_granted(self, data, dice, hold):
         span = self.pick(data)
-        if dice or self.whole:
+        if dice and not span.whole:
             return
-        alone = self.call("granted_whole", span, self.now)
-        assert alone == (len(self.flying) == 1)
+        before = span.first_block, span.stop_block, span.whole
+        others = [other for other in self.flying if other is not span]
+        answer = self.call("granted_whole", span, self.now)
+        if span in self.told or any(other.whole for other in others):
+            assert answer is None
+        if answer is None:
+            assert before == (span.first_block, span.stop_block, span.whole)
+            self.end(span, MOVED)
+            return
+        assert answer == (not others)
+        assert (span.first_block, span.stop_block, span.whole) == (0, self.blocks, True)
         self.whole = True
-        assert span.whole
-        if alone:
+        if answer:
             self.flying[span] = set(range(self.blocks)) - self.present
-        else:
+        elif not hold:
             self.end(span, MOVED)
 
     @precondition(lambda self: not self.finished and not self.whole)
@@ -251,6 +259,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         scheduler = self.scheduler
         assert scheduler.in_flight == len(self.flying)
         assert 1 <= scheduler.allowed <= self.concurrency
+        assert sum(span.whole for span in self.flying) <= 1, "two whole bodies"
         if not self.whole:
             flying = sum(len(mine - self.present) for mine in self.flying.values())
             waiting = scheduler.remaining_blocks + scheduler.given_up

@@ -20,6 +20,16 @@ from largefile.testing.simulator import SimulatedTransport, VirtualClock
 CURABLE = sorted(mood for mood, curable in MOODS.items() if curable)
 
 
+class Bursts(SimulatedTransport):
+    """What comes within half a second comes at once, as behind a callback that took so long."""
+
+    def poll(self, timeout):
+        news = [*super().poll(timeout)]
+        for _ in range(5 if news else 0):
+            news += super().poll(0.1)
+        return news
+
+
 @dataclass
 class Download:
     """What became of a simulated download."""
@@ -44,11 +54,20 @@ class Download:
 
 
 def download(
-    server, *, block_size=64, seed=0, concurrency=4, present=(), max_chunk=300, probe=100, **options
+    server,
+    *,
+    block_size=64,
+    seed=0,
+    concurrency=4,
+    present=(),
+    max_chunk=300,
+    probe=100,
+    driver=SimulatedTransport,
+    **options,
 ):
     """Run a download of `server` as the engine does, from the probe to the end."""
     clock = VirtualClock()
-    transport = SimulatedTransport(server, clock, seed=seed, max_chunk=max_chunk)
+    transport = driver(server, clock, seed=seed, max_chunk=max_chunk)
     source = SimulatedSource(transport, clock)
     result = Download(server, transport, 0.0, bytearray(b"\xee" * server.size), None, None, None)
     try:
@@ -182,6 +201,18 @@ def test_a_server_without_ranges_is_read_whole_and_present_blocks_stay(size, see
     done = download(server, seed=seed, present=present)
     assert done.complete
     assert done.wrong_blocks() == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(size=st.integers(1000, 9000), seed=st.integers(0, 10**9), concurrency=st.integers(2, 8))
+def test_whole_answers_that_come_at_once_leave_one_body_and_cost_nothing(size, seed, concurrency):
+    server = SimulatedServer(size, seed, {"whole": 1.0}, good_first=1)
+    done = download(server, seed=seed, concurrency=concurrency, driver=Bursts)
+    note(f"{done.error=!r} {[mood for _, mood in server.requests]}")
+    assert done.complete
+    assert done.wrong_blocks() == []
+    assert done.scheduler.errors == 0  # none of them stalled, and none failed
+    assert len(server.requests) <= 1 + concurrency
 
 
 @settings(max_examples=200, deadline=None)

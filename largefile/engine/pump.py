@@ -181,7 +181,12 @@ class Pump:
     def _poll(self, until: float | None) -> None:
         now = self._clock()
         due = self._next_tick if until is None else min(until, self._next_tick)
-        for event in self._transport.poll(max(0.0, due - now)):
+        timeout = max(0.0, due - now)
+        news = self._transport.poll(timeout)
+        overrun = self._clock() - now - timeout
+        if overrun > TICK:
+            self._scheduler.lost(overrun)  # a slow disk: what was sent meanwhile was not looked at
+        for event in news:
             flight = self._flights.get(event.fetch)
             if flight is None:
                 continue  # an answer that was refused before this loop began
@@ -224,7 +229,11 @@ class Pump:
         now, sink, span = self._clock(), flight.seat.sink, flight.span
         flight.verdict = verdict
         if verdict.kind is Kind.WHOLE:
-            if not self._scheduler.granted_whole(span, now):
+            alone = self._scheduler.granted_whole(span, now)
+            if alone is None:
+                self._transport.refuse(flight.fetch)  # another has the whole, or this one is being stopped
+                return
+            if not alone:
                 self._held = flight  # until the others have let go of their places
                 return
             flight.noted = 0

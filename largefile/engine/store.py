@@ -9,6 +9,7 @@ from largefile.core.ranges import ByteRange
 from largefile.core.sink import BlockSink
 from largefile.disk.blocklane import BlockLane
 from largefile.disk.cache import DownloadCache
+from largefile.errors import CacheError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -82,10 +83,15 @@ class ForeignStore:
     def readinto(self, buffer: Buffer, offset: int) -> int:
         """Fill `buffer` from `offset`, for the digest; its size."""
         with memoryview(buffer).cast("B") as view:
-            view[:] = self._cache.read_at(len(view), offset)
+            data = self._cache.read_at(len(view), offset)
+            if len(data) != len(view):
+                raise CacheError(f"the cache gave {len(data)} bytes at {offset} where {len(view)} are needed")
+            view[:] = data
             return len(view)
 
     def write_at(self, data: Buffer, off: int) -> int:
-        written = self._cache.write_at(data, off)
+        written, needed = self._cache.write_at(data, off), memoryview(data).nbytes
+        if written != needed:
+            raise CacheError(f"the cache wrote {written} bytes at {off} where {needed} are needed")
         self.byte_ranges.set(off)
         return written

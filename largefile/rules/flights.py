@@ -92,6 +92,11 @@ class Flights:
                 self.stop(flight, "stalled")
         return self._stops.pop(0) if self._stops else None
 
+    def lost(self, seconds: float) -> None:
+        """Nobody looked for so long: no transfer was silent in that time, as far as we know."""
+        for flight in self:
+            flight.heard += seconds
+
     @property
     def first_stall(self) -> float | None:
         """When the first transfer will have been silent for too long, if no byte comes."""

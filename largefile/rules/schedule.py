@@ -7,7 +7,7 @@ Rules that this file keeps:
 2.  It never *starts* a transfer while as many are in flight as allowed. An allowance that shrinks drains.
 3.  A place never has two live writers. A block belongs to at most one span from `Start` until `ended`, and
     stopping a span does not free its blocks: only its end does. A body that begins at byte 0 may be
-    admitted only when it is alone (`granted_whole` says so).
+    admitted only when it is alone, and of several only one is (`granted_whole` says so).
 4.  A present block is never asked for, except inside the whole body of a server that has no ranges.
 5.  Nothing starts at or beyond ``head + window``, nor before the host's Retry-After.
 6.  Unfinished work always has a transfer in flight, a timer (`Wait.until`) or a full window.
@@ -256,13 +256,17 @@ class Scheduler:
         flight.left = self._left(span)
         return True
 
-    def granted_whole(self, span: Span, now: float) -> bool:
+    def granted_whole(self, span: Span, now: float) -> bool | None:
         """The response carries everything from byte 0: may it be admitted now?
 
         True: it is alone. False: the others are told to stop ("whole"); hold it back unadmitted until
-        `in_flight` is 1, or refuse it (a blameless `ended`), and a fresh one starts when they are gone.
+        `in_flight` is 1 and ask again, or refuse it (a blameless `ended`), and a fresh one starts when they
+        are gone. None: refuse it, as another transfer has the whole already or this one is being stopped;
+        its span stays as it was.
         """
         flight = self._flights[span]
+        if flight.stopping is not None:
+            return None  # whoever has the whole had all others stopped; two would stop each other
         flight.heard = now
         self._plan.become_whole()
         self._dead = False
@@ -277,6 +281,14 @@ class Scheduler:
         if received > flight.received:
             flight.received = received
             flight.heard = now
+
+    def lost(self, seconds: float) -> None:
+        """So many seconds went by in which nobody looked at the network, so no transfer stalls for them.
+
+        Say it before what came meanwhile.
+        """
+        _check(seconds >= 0, "seconds", seconds, "at least 0")
+        self._flights.lost(seconds)
 
     def landed(self, first_block: int, stop_block: int) -> bool:
         """Blocks [first_block, stop_block) are in place, and their bits are set."""

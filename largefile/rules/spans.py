@@ -154,6 +154,8 @@ class SpanPlan:
         return self._hand_out(first, self._ring_end(first, limit if gap is None else gap))
 
     def _take_whole(self, now: float) -> Run | None:
+        if not self.count_missing(0, self.num_blocks):
+            self._parked.clear()  # transfers that were stopped for it have brought the last of it
         return self._parked.pop(0)[2] if self._parked and self._parked[0][0] <= now else None
 
     def _take_wanted(self, now: float, shares: int, idle: bool) -> Run | None:
@@ -234,8 +236,17 @@ class SpanPlan:
     # --- what comes back, and what the reader does -----------------------------------------------
 
     def park(self, run: Run, not_before: float) -> None:
-        """Take back blocks of a transfer; they may go again at `not_before`."""
-        insort(self._parked, (not_before, run.first, run))
+        """Take back blocks of a transfer; they may go again at `not_before`.
+
+        A whole content is one run, whatever part of it comes back, and the latest date holds.
+        """
+        if self.whole:
+            run = replace(run, first=0, stop=self.num_blocks)
+        entry = (not_before, run.first, run)
+        if self.whole and self._parked:
+            self._parked = [max(self._parked[0], entry, key=_date_and_place)]
+        else:
+            insort(self._parked, entry, key=_date_and_place)
 
     def landed(self, first: int, stop: int) -> None:
         """These blocks are not free (any more)."""
@@ -263,3 +274,7 @@ class SpanPlan:
         """Hand this block out before any other."""
         if block not in self._wanted and not self._present[block]:
             self._wanted.append(block)
+
+
+def _date_and_place(entry: tuple[float, int, Run]) -> tuple[float, int]:
+    return entry[:2]  # runs have no order of their own

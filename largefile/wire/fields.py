@@ -20,7 +20,8 @@ def check_fields(
     Raises
     ------
     ValueError
-        For a name that is no token, a value with a line break in it, or a field that is set by us.
+        For a name that is no token, a value with a line break in it or beyond ASCII, a field that is set
+        by us, or a user name with a colon in it.
 
     Examples
     --------
@@ -31,7 +32,10 @@ def check_fields(
     if isinstance(auth, str):
         fields.append(("Authorization", auth))
     elif auth is not None:
-        token = base64.b64encode(":".join(auth).encode()).decode()
+        user, password = auth
+        if ":" in user:
+            raise ValueError("the user name of auth has a colon in it (RFC 7617 section 2)")
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
         fields.append(("Authorization", f"Basic {token}"))
     for name, value in fields:
         check_field(name, value)
@@ -44,5 +48,7 @@ def check_field(name: str, value: str) -> None:
         raise ValueError(f"header name {name!r} is not a token (RFC 9110 section 5.1)")
     if any(c in value for c in "\r\n\0"):
         raise ValueError(f"the value of header {name} has a line break in it")
+    if not value.isascii():
+        raise ValueError(f"the value of header {name} has a character in it that is not ASCII")
     if name.lower() in OURS:
         raise ValueError(f"header {name} is set by largefile itself")

@@ -34,7 +34,7 @@ class _Job:
     def __init__(self, fetch: Fetch, sink: BlockSink) -> None:
         self.fetch = fetch
         self.sink = sink
-        self.lock = threading.Lock()  # held while the sink is touched
+        self.lock = threading.Lock()  # held while the sink is touched: disowned, it may be aimed elsewhere
         self.go = threading.Event()  # judged
         self.reading = False  # inside the reader, maybe with a view of the sink's place
         self.disowned = False
@@ -130,11 +130,13 @@ class ThreadTransport:
             while not job.disowned:
                 if not self._step(job, stream):
                     break
-        if not job.disowned:
+        with job.lock:
+            if job.disowned:
+                return
             short = job.sink.at < job.sink.limit
             halted = job.sink.halted or job.sink.error is not None
-            outcome = Outcome.HALTED if halted else Outcome.CUT if short else Outcome.DONE
-            self._tell(job, Ended(job.fetch, outcome))
+        outcome = Outcome.HALTED if halted else Outcome.CUT if short else Outcome.DONE
+        self._tell(job, Ended(job.fetch, outcome))
 
     def _step(self, job: _Job, stream: BinaryIO) -> bool:
         """Read once; False when nothing more is to come."""
@@ -142,9 +144,8 @@ class ThreadTransport:
         with job.lock:
             if job.disowned or sink.halted or sink.error is not None or sink.at >= sink.limit:
                 return False
-            room = sink.room()
+            room, left = sink.room(), sink.limit - sink.at
             job.reading = True
-        left = sink.limit - sink.at
         data = b"" if room is not None else stream.read(min(PIECE, left))
         size = read_into(stream, room) if room is not None else len(data)
         with job.lock:
