@@ -27,11 +27,12 @@ from hypothesis import strategies as st
 
 import largefile
 from largefile import errors
-from largefile.cli import main
+from largefile.cli.app import program as main
 from largefile.cli.exits import EXIT_CODES, MEANINGS, exit_code
-from largefile.cli.get import ended
-from largefile.cli.inputs import headers, rate, size_or_auto
+from largefile.cli.inputs import PROXIES, headers, proxy, rate, size_or_auto
+from largefile.cli.kept import hint, kept, way_on
 from largefile.cli.report import printable
+from largefile.cli.stopping import Signals, awaited
 from largefile.core.ranges import ByteRange
 from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.create import create_cache_files
@@ -249,7 +250,9 @@ def test_a_changed_source_ends_in_12_only_where_it_should(server):
 
 def test_an_existing_destination_ends_in_13_and_is_replaced_only_on_demand(server):
     Path("x").write_text("mine")
-    assert run("get", server.url, "-o", "x", "-q")[0] == 13
+    code, _, err = run("get", server.url, "-o", "x", "-q")
+    assert code == 13
+    assert "x exists; --overwrite replaces it" in err
     assert Path("x").read_text() == "mine"
     assert run("get", server.url, "-o", "x", "-q", "--overwrite")[0] == 0
     assert Path("x").read_bytes() == CONTENT
@@ -276,6 +279,14 @@ def test_an_existing_destination_ends_in_13_and_is_replaced_only_on_demand(serve
         ["get", "http://example.org/x", "-o", "-"],
         ["get", "http://example.org/x", "-o", ""],
         ["get", "http://example.org/x", "-o", "nowhere/"],
+        ["get", "http://example.org/x", "--proxy", "secret"],
+        ["get", "http://example.org/x", "--proxy", "secret:3128"],
+        ["get", "http://example.org/x", "--proxy", "ftp://me:secret@host"],
+        ["get", "http://example.org/x", "--proxy", "http://"],
+        ["get", "http://example.org/x", "--proxy", "http://host:secret"],
+        ["get", "http://example.org/x", "--proxy", "http://host:0"],
+        ["get", "http://example.org/x", "--proxy", "http://host:99999"],
+        ["get", "http://example.org/x", "--proxy", "http://ho st"],
         ["get", "http://example.org/x", "--bogus"],
         ["demo", "--size", "5"],
         ["verify"],
@@ -478,16 +489,109 @@ def test_an_interruption_keeps_the_partial_says_how_to_go_on_and_going_on_works(
 
 
 def test_an_interruption_that_comes_too_late_is_none():
-    status = largefile.DownloadStatus(complete=True)
-    assert ended(Job(lambda: status, Control(), largefile.DownloadStats)) is status
+    status, signals = largefile.DownloadStatus(complete=True), Signals()
+    signals.count = 1
+    assert awaited(Job(lambda: status, Control(), largefile.DownloadStats), signals) is status
 
 
 def test_a_failure_at_the_moment_of_an_interruption_is_told_as_what_it_is():
+    signals = Signals()
+    signals.count = 1
+
     def fail():
         raise errors.NotFoundError("404")
 
     with pytest.raises(errors.NotFoundError):
-        ended(Job(fail, Control(), largefile.DownloadStats))
+        awaited(Job(fail, Control(), largefile.DownloadStats), signals)
+
+
+def test_a_signal_cancels_the_job_and_its_status_is_kept():
+    status, control, signals = largefile.DownloadStatus(resumed_bytes=5), Control(), Signals()
+    stopped = threading.Event()
+    control.on_cancel(stopped.set)
+
+    def work():
+        assert stopped.wait(20)
+        error = errors.CancelledError("cancelled")
+        error.status = status
+        raise error
+
+    signals.count = 1
+    with pytest.raises(errors.CancelledError, match="interrupted") as found:
+        awaited(Job(work, control, largefile.DownloadStats), signals)
+    assert found.value.status is status
+
+
+def test_a_timeout_that_the_job_itself_raises_is_its_end():
+    def work():
+        raise TimeoutError("a socket's")
+
+    with pytest.raises(TimeoutError, match="a socket's"):
+        awaited(Job(work, Control(), largefile.DownloadStats), Signals())
+
+
+# --- how to go on ----------------------------------------------------------------------------------
+
+AGAIN = "run the same command again to go on"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(404, False), (410, False), (403, False), (503, True), (500, True)]
+)
+def test_how_to_go_on_is_said_only_where_going_on_can_help(server, status, said):
+    interrupt(server, "x")
+    server.behave = lambda request: Behaviour(status=status)
+    limit = ["--deadline", "0.5"] if said else []  # one that is hopeless ends by itself
+    code, _, err = run("get", server.url, "-o", "x", "-q", *limit)
+    assert code != 0
+    assert "1.0 MiB of 3.0 MiB are kept in x.part" in err
+    assert (AGAIN in err) == said
+
+
+def test_without_a_partial_nothing_is_said_of_one(server):
+    server.behave = lambda request: Behaviour(stall=True)
+    _, _, err = run("get", server.url, "-o", "x", "-q", "--deadline", "0.2")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_a_partial_without_a_block_is_nothing_to_go_on_with(server, blocks):
+    with new_cache(Path(), len(CONTENT), MIB) as cache:
+        put(cache, CONTENT, *range(blocks))
+    server.behave = lambda request: Behaviour(stall=True)
+    _, _, err = run("get", server.url, "-o", "x", "-q", "--deadline", "0.2")
+    assert (AGAIN in err) == bool(blocks)
+
+
+def test_files_that_are_not_ours_are_nothing_to_go_on_with():
+    Path("x.part").write_bytes(b"mine")
+    assert hint(errors.NetworkError("no"), "x.part", AGAIN) is None
+    Path("x.part.idx").write_bytes(b"mine")
+    assert hint(errors.NetworkError("no"), "x.part", AGAIN) is None
+    assert Path("x.part").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", sorted(errors.__all__))
+def test_each_class_of_error_says_how_to_go_on_or_nothing(name):
+    helped = {"NetworkError", "StalledError", "DeadlineError", "ThrottledError", "IncompleteError"}
+    helped |= {"CancelledError", "ReadError", "TransferError", "CacheBusyError", "NotEnoughSpaceError"}
+    assert bool(way_on(SAMPLES[name][1], AGAIN)) == (name in helped)
+
+
+def test_another_process_is_waited_for_first(server):
+    with new_cache(Path(), len(CONTENT), MIB) as cache:
+        put(cache, CONTENT, 0)
+        code, _, err = run("get", server.url, "-o", "x", "-q")
+    assert code == 11
+    assert f"once that process has ended, {AGAIN}" in err
+
+
+def test_the_hint_counts_a_short_last_block_and_hashes_nothing():
+    size = 2 * BLOCK + 5
+    for there in [{0, 2}, {2}, {0, 1}]:
+        with folder() as base:
+            make(base, size, there, rotten=there, killed=True)
+            assert kept(str(base / "x.part")) == (sum(5 if b == 2 else BLOCK for b in there), size)
 
 
 # --- a partial file --------------------------------------------------------------------------------
@@ -674,6 +778,18 @@ def test_sizes_are_read_as_they_are_written(count, unit):
         if letter or not text.endswith("iB"):
             assert size_or_auto(None, None, text) == count * factor
     assert rate(None, None, f"{count}{letter}") == count * factor
+
+
+@pytest.mark.parametrize("scheme", PROXIES)
+@pytest.mark.parametrize("rest", ["host", "host:3128", "me:secret@host:1", "[::1]:1080", "host:3128/"])
+def test_a_proxy_of_a_kind_that_is_known_is_taken_as_it_is(scheme, rest):
+    assert proxy(None, None, f"{scheme}://{rest}") == f"{scheme}://{rest}"
+
+
+def test_a_wrong_proxy_is_told_what_is_allowed():
+    err = run("get", "http://example.org/x", "--proxy", "ftp://x")[2]
+    assert all(scheme in err for scheme in PROXIES)
+    assert "--proxy" in err
 
 
 @given(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -14,9 +14,11 @@ from largefile.cli.exits import MEANINGS
 from largefile.cli.get import get
 from largefile.cli.info import export, info
 from largefile.cli.report import Report
+from largefile.cli.stopping import SIGNALS
+from largefile.cli.streams import flush, remark
 from largefile.cli.verify import verify
 
-__all__ = ["main"]
+__all__ = ["leave", "program"]
 
 CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {words}" for code, words in MEANINGS.items())
 
@@ -31,11 +33,31 @@ class Program(click.Group):
         try:
             code = super().main(given, *rest, **extra | {"standalone_mode": False, "obj": report})
         except click.exceptions.NoArgsIsHelpError as error:
-            error.show()
+            remark(error.format_message())
             code = error.exit_code
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all that there is ends here
-            code = report.fail(error)
+            leave(interruption(error) or error, report)
+        SIGNALS.hush()
+        flush()
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def interruption(error: BaseException) -> KeyboardInterrupt | None:
+    """The signal that `error` is the consequence of: it may strike inside of anything, and break it."""
+    found: BaseException | None = error
+    while SIGNALS.count and found is not None:
+        if isinstance(found, KeyboardInterrupt):
+            return found
+        found = found.__context__
+    return None
+
+
+def leave(error: BaseException, report: Report) -> NoReturn:
+    """Say what went wrong, and exit with its code."""
+    SIGNALS.hush()
+    code = report.fail(error)
+    flush()
+    sys.exit(code)
 
 
 @click.group(
@@ -44,7 +66,7 @@ class Program(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(largefile.__version__, prog_name="largefile", message="%(prog)s %(version)s")
-def main() -> None:
+def program() -> None:
     """Move very large files over HTTP: many ranged requests at once, resumable after any crash.
 
     \b
@@ -55,4 +77,4 @@ def main() -> None:
 
 
 for command in (get, info, verify, export, demo):
-    main.add_command(command)
+    program.add_command(command)

@@ -19,7 +19,6 @@ import click
 
 from largefile.cli.inputs import size as read_size
 from largefile.cli.report import drawn, printable
-from largefile.cli.stopping import interruptible
 from largefile.errors import LargeFileError
 from largefile.progress import human_bytes
 
@@ -60,8 +59,7 @@ def demo(size: int, keep: bool) -> None:
         raise click.UsageError(f"--size is {size}, needed is {SMALLEST} to {LARGEST}")
     folder = Path(tempfile.mkdtemp(prefix="largefile-demo-"))
     try:
-        with interruptible():
-            Demo(size, folder / "random.bin").run()
+        Demo(size, folder / "random.bin").run()
     finally:
         if keep:
             click.echo(f"kept: {folder}")

@@ -13,6 +13,7 @@ from largefile.errors import (
     DigestMismatchError,
     IncompleteError,
     InternalError,
+    LargeFileError,
     NetworkError,
     NotEnoughSpaceError,
     NotFoundError,
@@ -24,9 +25,14 @@ from largefile.errors import (
     TransferError,
 )
 
-__all__ = ["EXIT_CODES", "MEANINGS", "OK", "OTHER", "exit_code"]
+__all__ = ["EXIT_CODES", "MEANINGS", "OK", "OTHER", "OutputError", "exit_code"]
 
 OK, OTHER = 0, 1
+
+
+class OutputError(LargeFileError):
+    """What was asked for could not be written on standard output."""
+
 
 #: The first class that an error is an instance of decides, so the special ones stand before the general.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -50,6 +56,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (InternalError, OTHER),
     # Some errors of the cache are also a ValueError; what the shell is told is that the disk failed.
     (CacheError, 14),
+    (OutputError, 14),
     (click.FileError, 14),
     (click.UsageError, 2),
     (OSError, 14),

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from largefile.cli.inputs import count_or_auto, credentials, destination, headers, rate, size_or_auto
+from largefile.cli.exits import OutputError
+from largefile.cli.inputs import (
+    count_or_auto,
+    credentials,
+    destination,
+    headers,
+    proxy,
+    rate,
+    size_or_auto,
+)
 from largefile.cli.report import Report, say, show, summary
-from largefile.cli.stopping import interruptible
-from largefile.errors import CancelledError
+from largefile.cli.stopping import SIGNALS, awaited
+from largefile.cli.streams import Progress
 
 if TYPE_CHECKING:
-    from largefile.engine.job import Job
     from largefile.stats import DownloadStatus
 
 __all__ = ["get"]
@@ -82,7 +89,12 @@ OPTIONS = [
         help="When the source has changed since the partial file was begun.",
     ),
     click.option("--ca-file", metavar="FILE", help="Certificate authorities to trust, as PEM."),
-    click.option("--proxy", metavar="URL", help="Use this proxy; '' for none. [default: by the environment]"),
+    click.option(
+        "--proxy",
+        callback=proxy,
+        metavar="URL",
+        help="Use this proxy, of http, https or socks; '' for none. [default: by the environment]",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout at the end."),
     click.option("-v", "--verbose", is_flag=True, help="Log what happens, and show tracebacks."),
@@ -121,11 +133,12 @@ def get(
     if options["no_resume"]:
         report.to_go_on = "run the same command without --no-resume to go on"
     dest = destination(url, output)
+    report.part = f"{dest}.part"
     settings = renamed(options) | {"headers": headers(lines), "auth": credentials(user)}
-    with logged(verbose), interruptible():
+    with logged(verbose):
         status = fetch(url, dest, quiet, settings)
     if as_json:
-        report.json(status.as_dict())
+        answer(report, status)
     elif not quiet:
         for text in summary(status):
             show(text)
@@ -141,37 +154,23 @@ def renamed(options: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def answer(report: Report, status: DownloadStatus) -> None:
+    """The status as JSON; where it can not be written, stderr is told that the file is there."""
+    try:
+        report.json(status.as_dict())
+    except OutputError as error:
+        raise OutputError(f"{error}; {status.path} is complete") from error
+
+
 def fetch(url: str, dest: str, quiet: bool, settings: dict[str, Any]) -> DownloadStatus:
     """Download, showing how far it is."""
     # Imported here: mistakes in the arguments, and the help, need no network and should not wait for it.
     from largefile.caching import start_download
-    from largefile.progress import as_callback
 
-    progress = None if quiet else as_callback(True, sys.stderr)
-    job = start_download(url, dest, progress=progress, **settings)
-    watch = getattr(progress, "watch", None)
-    if watch is not None:
-        watch(job.block_map)
-    try:
-        return job.result()
-    except KeyboardInterrupt:
-        return ended(job)
-    finally:
-        close = getattr(progress, "close", None)
-        if close is not None:
-            close()
-
-
-def ended(job: Job[DownloadStatus]) -> DownloadStatus:
-    """How the job ended that somebody interrupted: well, if that came too late, or `CancelledError`."""
-    error = CancelledError("interrupted")
-    try:
-        return job.result(timeout=5.0)
-    except CancelledError as found:
-        error.status = found.status
-    except TimeoutError:
-        pass  # it takes too long to put its things in order; the files are safe even so
-    raise error
+    with Progress(quiet) as progress:
+        # Before the job begins: from here on a signal finds something that it can cancel.
+        SIGNALS.hush()
+        return awaited(start_download(url, dest, progress=None if quiet else progress, **settings))
 
 
 class ToStderr(logging.Handler):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
 from largefile.rules.naming import basename_from_url
 from largefile.rules.rate import parse_rate
 
-__all__ = ["count_or_auto", "credentials", "destination", "headers", "rate", "size", "size_or_auto"]
+__all__ = ["count_or_auto", "credentials", "destination", "headers", "proxy", "rate", "size", "size_or_auto"]
+
+#: The kinds of proxies that libcurl knows.
+PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
 Context = click.Context | None
@@ -55,6 +59,31 @@ def count_or_auto(context: Context, parameter: Parameter, value: str) -> int | s
     if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII):
         raise click.BadParameter(f"{value!r} is neither a number nor 'auto'", context, parameter)
     return int(value)
+
+
+def proxy(context: Context, parameter: Parameter, value: str | None) -> str | None:
+    """The URL of a proxy; empty for none. What is wrong with it is said without its password.
+
+    Examples
+    --------
+    >>> proxy(None, None, "socks5h://127.0.0.1:1080")
+    'socks5h://127.0.0.1:1080'
+    """
+    if value is None or value == "" or is_proxy(value):
+        return value
+    text = f"not a proxy's URL: SCHEME://HOST:PORT is needed, with a scheme of {', '.join(PROXIES)}"
+    raise click.BadParameter(text, context, parameter)
+
+
+def is_proxy(value: str) -> bool:
+    """Whether libcurl could use it; no more than that."""
+    try:
+        found = urlsplit(value)
+        port = found.port
+    except ValueError:
+        return False
+    plain = value.isprintable() and " " not in value
+    return plain and "://" in value and found.scheme in PROXIES and bool(found.hostname) and port != 0
 
 
 def headers(lines: Sequence[str]) -> dict[str, str]:

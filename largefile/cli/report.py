@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import click
 
-from largefile.cli.exits import OTHER, exit_code
-from largefile.errors import CancelledError, InternalError, LargeFileError
+from largefile.cli.exits import OTHER, OutputError, exit_code
+from largefile.cli.kept import hint
+from largefile.cli.streams import mute, remark
+from largefile.errors import CancelledError, DestinationExistsError, InternalError, LargeFileError
 from largefile.progress import human_bytes, shade
 from largefile.stats import DownloadStatus
 
@@ -39,7 +42,7 @@ def drawn(cells: Sequence[float]) -> str:
 
 def show(text: str) -> None:
     """A line for people, on stderr; stdout is for what was asked for."""
-    click.echo(printable(text), err=True)
+    remark(printable(text))
 
 
 def say(text: str) -> None:
@@ -55,7 +58,8 @@ class Report:
     verbose: bool = False
     #: What a failure's JSON object has beside `error` and `message`.
     blank: dict[str, Any] = field(default_factory=dict)
-    #: What to do to go on, where that is not the same command.
+    #: The partial file that this command is about, and how to go on with it.
+    part: str | None = None
     to_go_on: str = "run the same command again to go on"
 
     @classmethod
@@ -65,8 +69,16 @@ class Report:
         return cls(as_json="--json" in args, blank=blank)
 
     def json(self, found: dict[str, Any]) -> None:
-        """One object on stdout."""
-        click.echo(json.dumps(found))
+        """One object on stdout. OutputError if it can not be written: a program waits for it."""
+        text = json.dumps(found)
+        try:
+            if sys.stdout is None:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            click.echo(text)
+        except (OSError, ValueError) as error:
+            mute(sys.stdout)
+            why = getattr(error, "strerror", None) or error
+            raise OutputError(f"the JSON could not be written on standard output: {why}") from error
 
     def fail(self, error: BaseException) -> int:
         """Say what went wrong; the exit code."""
@@ -74,29 +86,28 @@ class Report:
         say(f"error: {message}")
         self._say_rest(error)
         if self.verbose or is_bug(error):
-            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-        if self.as_json:
-            status = getattr(error, "status", None)
-            base = status.as_dict() if isinstance(status, DownloadStatus) else self.blank
-            self.json(base | {"error": name_of(error), "message": message})
+            remark("".join(traceback.format_exception(error)), nl=False)
+        if self.as_json and not isinstance(error, OutputError):
+            self._fail_in_json(error, message)
         return code
+
+    def _fail_in_json(self, error: BaseException, message: str) -> None:
+        """The failure as an object; if nobody takes it, the exit code stays that of the failure."""
+        status = getattr(error, "status", None)
+        base = status.as_dict() if isinstance(status, DownloadStatus) else self.blank
+        try:
+            self.json(base | {"error": name_of(error), "message": message})
+        except OutputError as lost:
+            say(str(lost))
 
     def _say_rest(self, error: BaseException) -> None:
         """What was noticed on the way, and how to go on."""
         status = getattr(error, "status", None)
-        if not isinstance(status, DownloadStatus) or not isinstance(error, LargeFileError):
-            return
-        for note in status.notes:
+        for note in status.notes if isinstance(status, DownloadStatus) else ():
             say(f"note: {note}")
-        if error.resumable and status.path is not None and Path(status.path).exists():
-            say(f"{kept(status)}; {self.to_go_on}")
-
-
-def kept(status: DownloadStatus) -> str:
-    """What an interrupted download has left."""
-    have, size = status.cached_or_streamed_bytes, status.download_size
-    amount = f"{human_bytes(have)} of {human_bytes(size)} are" if size else "what came is"
-    return f"{amount} kept in {status.path}"
+        words = hint(error, self.part, self.to_go_on) if self.part is not None else None
+        if words is not None:
+            say(words)
 
 
 def summary(status: DownloadStatus) -> list[str]:
@@ -121,6 +132,8 @@ def message_of(error: BaseException) -> str:
         text = error.format_message()
     elif isinstance(error, KeyboardInterrupt | click.Abort):
         text = "interrupted"
+    elif isinstance(error, DestinationExistsError):
+        text = f"{error.filename} exists; --overwrite replaces it"
     elif isinstance(error, OSError) and not isinstance(error, LargeFileError) and error.filename:
         text = f"{error.filename}: {error.strerror}"
     elif is_bug(error):

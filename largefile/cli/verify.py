@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -13,8 +12,9 @@ import click
 
 from largefile.cli.info import partial_files
 from largefile.cli.report import Report, printable
+from largefile.cli.streams import Progress
 from largefile.errors import PartialFileError
-from largefile.progress import as_callback, human_bytes
+from largefile.progress import human_bytes
 from largefile.stats import DownloadStats
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def verify(context: click.Context, file: str, repair: bool, quiet: bool, as_json
     Exits with 10 when there are such ranges and they were not repaired.
     """
     data, index = partial_files(file)
-    found = check(data, index, None if quiet else as_callback(True, sys.stderr))
+    with Progress(quiet) as progress:
+        found = check(data, index, progress)
     if found.bad and repair:
         forget(data, index, found.bad)
     if as_json:
@@ -64,10 +65,10 @@ def verify(context: click.Context, file: str, repair: bool, quiet: bool, as_json
         context.exit(EXIT_BAD)
 
 
-Progress = Callable[[DownloadStats], object]
+Listener = Callable[[DownloadStats], object]
 
 
-def check(data: str, index: str, progress: Progress | None = None) -> Findings:
+def check(data: str, index: str, progress: Listener | None = None) -> Findings:
     """Hash every block that the index vouches for.
 
     Not every block that an open cache believes in: a cache whose file was written to behind its back is
@@ -86,9 +87,6 @@ def check(data: str, index: str, progress: Progress | None = None) -> Findings:
             return hash_all(data_file, table, Told(progress))
         finally:
             table.release()
-            close = getattr(progress, "close", None)
-            if close is not None:
-                close()
 
 
 def hash_all(data: LocalFile, index: Index, told: Told) -> Findings:
@@ -120,7 +118,7 @@ def hash_all(data: LocalFile, index: Index, told: Told) -> Findings:
 class Told:
     """Reports at most ten times a second, and at the end."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: Listener | None) -> None:
         self._progress = progress
         self._due = self._began = time.monotonic()
 
