@@ -120,6 +120,23 @@ def test_a_buffer_gets_the_content_and_nothing_beyond(case):
     target.extend(b"!")  # no export of the buffer is left
 
 
+def test_a_released_lane_lets_the_callers_buffer_go_and_can_be_aimed_again():
+    content = noise(300)
+    target = bytearray(len(content))
+    store, sink = BufferStore(target, len(content), 100), BlockSink()
+    lane = store.lane()
+    target.extend(b"!")  # not pinned before the first byte
+    for first, stop in [(0, 1), (1, 3)]:
+        lane.aim(sink, first, stop)
+        with pytest.raises(BufferError):
+            target.extend(b"!")
+        feed(sink, content)
+        lane.release()
+        target.extend(b"!")  # nor after the last one, although the lane is still there
+    assert target[:300] == content
+    assert store.complete
+
+
 @given(spans())
 def test_somebody_elses_cache_gets_whole_blocks_and_absent_ones_only(case):
     content, block_size, there, _, _ = case

@@ -9,10 +9,11 @@ from disk_helpers import Died, MortalOps, folder, names, new_cache, noise, put, 
 
 from largefile.core.ranges import ByteRange
 from largefile.disk.fileops import FileOps
-from largefile.disk.files import LocalFile
 from largefile.disk.header import State
-from largefile.disk.publish import clean_up, part_paths, publish, publish_file
-from largefile.errors import CacheIOError, DestinationExistsError, IncompleteError
+from largefile.disk.opening import peek
+from largefile.disk.publish import clean_up, part_paths, publish
+from largefile.engine.destination import Destination
+from largefile.errors import CacheIOError, DestinationExistsError, IncompleteError, PartialFileError
 
 CONTENT = noise(300)
 
@@ -68,6 +69,8 @@ def test_a_destination_that_appears_at_the_last_moment_is_kept(tmp_path):
     cache = full(tmp_path, ops=Race())
     with pytest.raises(DestinationExistsError):
         publish(cache, tmp_path / "x")
+    assert peek(names(tmp_path)[1]).state is State.FILLING
+    assert (tmp_path / "x.part").stat().st_mode & 0o777 == 0o600
     cache.close()
     assert (tmp_path / "x").read_bytes() == b"precious"
     with reopen(tmp_path) as cache:
@@ -125,7 +128,7 @@ def test_a_published_file_is_synced_even_where_durability_was_not_asked_for(tmp_
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_death_at_any_step_leaves_what_can_be_finished(overwrite):
     """Before DEST is there the part is whole; after it, the index is one that clean_up knows."""
-    steps = 0
+    steps = finished = 0
     while True:
         with folder() as base:
             if overwrite:
@@ -143,8 +146,13 @@ def test_a_death_at_any_step_leaves_what_can_be_finished(overwrite):
             else:
                 assert files(base) == ["x"]
                 break
-            if clean_up(base / "x", names(base)[1]):
+            there = Destination(base / "x")
+            free = there.is_free(overwrite=overwrite)
+            if there.finished is not None:
+                assert not free or overwrite
+                assert there.finished.content_size == len(CONTENT)
                 assert files(base) == ["x"]
+                finished += 1
             elif Path(names(base)[1]).exists():
                 if (base / "x").exists():
                     assert (base / "x").read_bytes() == b"old"
@@ -153,6 +161,7 @@ def test_a_death_at_any_step_leaves_what_can_be_finished(overwrite):
             assert (base / "x").read_bytes() == CONTENT
         steps += 1
     assert steps > 6
+    assert finished > 1
 
 
 def test_an_index_that_is_not_the_files_is_left_alone(tmp_path):
@@ -174,13 +183,31 @@ def test_a_name_that_leaves_no_room_for_its_index_is_refused(tmp_path):
         part_paths(tmp_path / (longest + "x"))
 
 
-def test_a_file_without_an_index_is_published_by_the_same_rules(tmp_path):
-    data = LocalFile.create(str(tmp_path / "x.part"))
-    data.write_at(CONTENT, 0)
-    (tmp_path / "x").write_bytes(b"precious")
-    with pytest.raises(DestinationExistsError):
-        publish_file(data, tmp_path / "x")
-    assert (tmp_path / "x").read_bytes() == b"precious"
-    assert publish_file(data, tmp_path / "x", overwrite=True) == str(tmp_path / "x")
-    assert (tmp_path / "x").read_bytes() == CONTENT
+def test_a_finished_file_is_told_from_what_somebody_is_publishing_now(tmp_path):
+    cache, seen = full(tmp_path), []
+
+    class Slow(FileOps):
+        def unlink(self, path, *, missing_ok=False):
+            seen.append(clean_up(tmp_path / "x", names(tmp_path)[1]))
+            super().unlink(path, missing_ok=missing_ok)
+
+    cache.data.ops = Slow()
+    publish(cache, tmp_path / "x")
+    assert seen == [None, None]
     assert files(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("how", ["replaced", "cut"])
+def test_a_part_that_was_replaced_or_cut_meanwhile_is_not_published(tmp_path, how):
+    content = noise(3000)
+    with new_cache(tmp_path, len(content), 1000) as cache:
+        put(cache, content, 0, 1, 2)
+        part = tmp_path / "x.part"
+        if how == "replaced":
+            part.rename(tmp_path / "gone")
+            part.write_bytes(content[::-1])
+        else:
+            os.truncate(part, 10)
+        with pytest.raises(PartialFileError, match="replaced or cut"):
+            publish(cache, tmp_path / "x")
+    assert not (tmp_path / "x").exists()

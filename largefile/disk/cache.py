@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol, Self, get_args, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args, overload, runtime_checkable
 
 from largefile.core.ranges import ByteRange
+from largefile.disk.create import new_cache_files
 from largefile.disk.fileops import REAL, FileOps
 from largefile.disk.files import CacheFile, LocalFile
 from largefile.disk.follower import FollowerCache
@@ -17,6 +18,8 @@ from largefile.disk.writing import CacheWrites, WritePath
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from largefile.rules.identity import Identity
 
 __all__ = ["DownloadCache", "LocalDownloadCache"]
 
@@ -61,7 +64,8 @@ class LocalDownloadCache(CacheWrites):
         Whether what landed is synced, by group commit and on closing. Without it a power loss costs a
         new hashing of what was there, never a wrong byte.
     progress : callable, optional
-        Called with the bytes reserved so far.
+        Called with the bytes reserved so far, and then, if recovery has to read them, with the bytes hashed
+        so far. What it raises ends the opening, and costs nothing that is there.
 
     Raises
     ------
@@ -154,12 +158,56 @@ class LocalDownloadCache(CacheWrites):
     ) -> Self | FollowerCache:
         """Open both files and the cache over them; with `read_only`, follow what another process writes."""
         data, index = open_cache_files(data_path, index_path, read_only=read_only, ops=ops)
-        try:
-            if read_only:
-                return FollowerCache(data, index)
-            return cls(
+        if not read_only:
+            return cls._over(
                 data, index, reserve=reserve, write_path=write_path, durable=durable, progress=progress
             )
+        try:
+            return FollowerCache(data, index)
+        except BaseException:
+            data.close()
+            index.close()
+            raise
+
+    @classmethod
+    def create(
+        cls,
+        data_path: str | os.PathLike[str],
+        index_path: str | os.PathLike[str],
+        content_size: int,
+        block_size: int,
+        *,
+        identity: Identity | None = None,
+        url: str | None = None,
+        replace: bool = False,
+        reserve: Literal["all", "span"] = "all",
+        write_path: WritePath = "auto",
+        durable: bool = True,
+        progress: Callable[[int], object] | None = None,
+        ops: FileOps = REAL,
+    ) -> Self:
+        """Make both files, as `create_cache_files` does, and open the cache over them, all under one lock."""
+        data, index = new_cache_files(
+            data_path,
+            index_path,
+            content_size,
+            block_size,
+            identity=identity,
+            url=url,
+            replace=replace,
+            reserve=reserve,
+            progress=progress,
+            ops=ops,
+        )
+        return cls._over(
+            data, index, reserve=reserve, write_path=write_path, durable=durable, progress=progress
+        )
+
+    @classmethod
+    def _over(cls, data: LocalFile, index: LocalFile, **options: Any) -> Self:
+        """A cache to which both files belong, whether it comes about or not."""
+        try:
+            return cls(data, index, **options)
         except BaseException:
             data.close()
             index.close()

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from typing import Literal
 
 from largefile.core.ranges import MAX_SIZE
-from largefile.disk.fileops import REAL, FileOps, MissingFileError
+from largefile.disk.fileops import REAL, FileOps
 from largefile.disk.files import LocalFile
-from largefile.disk.header import SLOT_SIZE, SLOTS, Header, Layout, State
-from largefile.disk.index import Index, read_header
+from largefile.disk.header import Header, Layout
+from largefile.disk.index import Index
+from largefile.disk.leftovers import existing, remove_old
 from largefile.disk.locks import Lock
 from largefile.disk.reserve import check_space
-from largefile.errors import CacheBusyError, IndexCorruptError, PartialFileError
+from largefile.errors import CacheBusyError, CacheIOError, PartialFileError
 from largefile.rules.identity import Identity
 
-__all__ = ["create_cache_files", "remove_unborn"]
+__all__ = ["create_cache_files", "make_index", "new_cache_files"]
 
 
 def create_cache_files(
@@ -58,7 +60,7 @@ def create_cache_files(
     PartialFileError
         If either is there and `replace` was not asked for, or the files are not a cache's.
     CacheBusyError
-        If another process writes the files that are to be replaced.
+        If another process writes the files that are to be replaced, or makes them at this moment.
     NotEnoughSpaceError
         Before anything that exists was touched.
     ValueError
@@ -68,76 +70,94 @@ def create_cache_files(
     -----
     Go: ``largefile.CreateNewFilesForCache``, which removed the old files before it looked for room.
     """
+    for file in new_cache_files(
+        data,
+        index,
+        content_size,
+        block_size,
+        identity=identity,
+        url=url,
+        reserve=reserve,
+        replace=replace,
+        progress=progress,
+        ops=ops,
+    ):
+        file.close()
+
+
+def new_cache_files(
+    data: str | os.PathLike[str],
+    index: str | os.PathLike[str],
+    content_size: int,
+    block_size: int,
+    *,
+    identity: Identity | None = None,
+    url: str | None = None,
+    reserve: Literal["all", "span"] = "all",
+    replace: bool = False,
+    progress: Callable[[int], object] | None = None,
+    ops: FileOps = REAL,
+) -> tuple[LocalFile, LocalFile]:
+    """As `create_cache_files`, but both files are open, and the index is locked from its first moment on.
+
+    ``LocalDownloadCache(data, index)`` takes over both, and the lock: nobody comes between.
+    """
     data_path, index_path = _names(data, index)
     header = _new_header(content_size, block_size, identity, url, ops)
-    old = _existing(data_path, index_path, replace, ops)
+    old = existing(data_path, index_path, ops)
+    if old and not replace:
+        raise PartialFileError(data_path if ops.exists(data_path) else index_path, "it exists already")
     needed = Layout.of(header.num_blocks).size + (content_size if reserve == "all" else 0)
     check_space(data_path, needed, sum(found.st_blocks * 512 for found in old), ops)
-    with contextlib.ExitStack() as undo:
-        if old:
-            undo.callback(_remove_old(data_path, index_path, ops).release)
-        made = contextlib.ExitStack()
-        try:
-            _create(data_path, index_path, header, reserve, progress, made, ops)
-        except BaseException:
-            made.close()
-            raise
+    with contextlib.ExitStack() as after:
+        lock = remove_old(data_path, index_path, ops) if old else None
+        if lock is not None:
+            after.callback(lock.release)
+        with contextlib.ExitStack() as undo:
+            index_file, lock = make_index(index_path, header.next(inode=0), lock, undo, ops)
+            data_file = _make_data(data_path, header.content_size, undo, ops)
+            index_file.sync_name()
+            if reserve == "all" and content_size:
+                data_file.allocate(0, content_size, progress)
+            if progress is not None:
+                progress(content_size)
+            undo.pop_all()
+    index_file.keep(lock)
+    return data_file, index_file
 
 
-def remove_unborn(
-    data: str | os.PathLike[str], index: str | os.PathLike[str], *, ops: FileOps = REAL
-) -> bool:
-    """Remove what a creator left that died before the data file had its size; whether it was such a thing.
+def make_index(
+    path: str, header: Header, old: Lock | None, undo: contextlib.ExitStack, ops: FileOps
+) -> tuple[LocalFile, Lock]:
+    """A new index, locked; `undo` gets what removes it again. `old` is a lock that we have on that name.
 
-    Then the data file is missing or has no bytes, and the index names none, or says that it was being
-    replaced. All else is left as it is.
-    """
-    data_path, index_path = os.fspath(data), os.fspath(index)
-    if ops.exists(data_path) and ops.stat(data_path).st_size:
-        return False
-    with contextlib.closing(LocalFile.open(index_path, ops)) as file:
-        try:
-            header = read_header(file)[0]
-            unborn = header.inode == 0 and (header.content_size > 0 or not ops.exists(data_path))
-            unborn |= header.state is State.SUPERSEDED
-        except IndexCorruptError:
-            unborn = not any(file.read_at(SLOTS[-1] + SLOT_SIZE, 0))
-    if unborn:
-        _unlink(data_path, ops)
-        _unlink(index_path, ops)
-    return unborn
-
-
-def _create(
-    data_path: str,
-    index_path: str,
-    header: Header,
-    reserve: str,
-    progress: Callable[[int], object] | None,
-    undo: contextlib.ExitStack,
-    ops: FileOps,
-) -> None:
-    """Both files, complete and synced, before the long part: a kill during it leaves an empty cache.
-
-    The index comes first and names no data file, so that what a kill between the two leaves can be told
+    It is made before the data, and names no data file: so what a kill between the two leaves can be told
     from a partial file that lost its index, which nobody may touch.
     """
-    with contextlib.closing(_make(index_path, undo, ops)) as index:
-        Index.create(index, header.next(inode=0))
-        with contextlib.closing(_make(data_path, undo, ops)) as data:
-            ops.ftruncate(data.fd, header.content_size, data_path)
-            data.sync_name()
-            index.sync_name()
-            if reserve == "all" and header.content_size:
-                data.allocate(0, header.content_size, progress)
-    if progress is not None:
-        progress(header.content_size)
+    try:
+        lock = Lock.create(path, ops, old)
+    except CacheIOError as error:
+        if error.errno == errno.EEXIST:
+            raise PartialFileError(path, "it exists already") from error
+        raise
+    if lock is None:
+        raise CacheBusyError(path, "not known")
+    undo.callback(lock.release)  # the last of them: what is not locked may be somebody else's
+    undo.callback(ops.unlink, path, missing_ok=True)
+    file = LocalFile.open(path, ops)
+    undo.callback(file.close)
+    Index.create(file, header)
+    return file, lock
 
 
-def _make(path: str, undo: contextlib.ExitStack, ops: FileOps) -> LocalFile:
-    file = LocalFile.create(path, ops)
-    undo.callback(_unlink, path, ops)
-    return file
+def _make_data(path: str, size: int, undo: contextlib.ExitStack, ops: FileOps) -> LocalFile:
+    """Of its full size and synced before the long part: a kill during it leaves an empty cache."""
+    data = LocalFile.create(path, ops)
+    undo.callback(ops.unlink, path, missing_ok=True)
+    undo.callback(data.close)
+    ops.ftruncate(data.fd, size, path)
+    data.sync_name()
+    return data
 
 
 def _new_header(
@@ -168,44 +188,3 @@ def _names(data: str | os.PathLike[str], index: str | os.PathLike[str]) -> tuple
     if not all(isinstance(name, str) and name for name in names) or names[0] == names[1]:
         raise ValueError(f"{names[0]!r} and {names[1]!r} must be two names, neither of them empty")
     return names
-
-
-def _existing(data: str, index: str, replace: bool, ops: FileOps) -> list[os.stat_result]:
-    """The facts of what is there already; PartialFileError unless it may go."""
-    there = [path for path in (data, index) if ops.exists(path)]
-    if there and not replace:
-        raise PartialFileError(there[0], "it exists already")
-    if there and index not in there:
-        raise PartialFileError(data, "it has no index")
-    return [ops.stat(path) for path in there]
-
-
-def _remove_old(data: str, index: str, ops: FileOps) -> Lock:
-    """Remove a cache that nobody writes. Its lock is kept until the new one is there."""
-    with contextlib.closing(LocalFile.open(index, ops)) as file:
-        header, _ = read_header(file)
-        lock = file.lock()
-        if lock is None:
-            raise CacheBusyError(index, header.owner)
-        try:
-            _supersede(file)
-            _unlink(data, ops)
-            _unlink(index, ops)
-        except BaseException:
-            lock.release()
-            raise
-    return lock
-
-
-def _supersede(file: LocalFile) -> None:
-    """Tell followers that nothing more comes."""
-    index = Index.open(file, writable=True)
-    try:
-        index.write_header(state=State.SUPERSEDED)
-    finally:
-        index.release()
-
-
-def _unlink(path: str, ops: FileOps) -> None:
-    with contextlib.suppress(MissingFileError):
-        ops.unlink(path)

@@ -68,6 +68,10 @@ def _doing(what: str, path: str) -> Iterator[None]:
         raise failure(error.errno or errno.EIO, what, path) from error
 
 
+def _proc_name(fd: int) -> str:
+    return f"/proc/self/fd/{fd}"
+
+
 class FileOps:
     """Files as the operating system gives them. `path` is for messages where a descriptor does the work."""
 
@@ -77,6 +81,27 @@ class FileOps:
         # NONBLOCK: a FIFO planted under our name must not hang us; regular files do not care.
         with _doing("open", path):
             return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode)
+
+    def open_unnamed(self, folder: str) -> int:
+        """A new file in `folder` that no name leads to: it goes with its last descriptor."""
+        with _doing("open an unnamed file in", folder):
+            if not hasattr(os, "O_TMPFILE"):
+                raise OSError(errno.EOPNOTSUPP, "no unnamed files here")
+            return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+
+    def link_unnamed(self, fd: int, target: str) -> None:
+        """Give a file of `open_unnamed` a name that is not taken yet."""
+        with _doing("link", target):
+            folder = os.open(Path(target).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                # A descriptor of the folder makes Python call linkat, which follows the link of /proc.
+                os.link(_proc_name(fd), Path(target).name, dst_dir_fd=folder)
+            finally:
+                os.close(folder)
+
+    def can_link_unnamed(self, fd: int) -> bool:
+        """Whether there is a /proc by which an unnamed file can be found."""
+        return os.path.lexists(_proc_name(fd))
 
     def exists(self, path: str) -> bool:
         with _doing("stat", path):
@@ -99,9 +124,9 @@ class FileOps:
         if number:
             raise failure(number, "rename", target)
 
-    def unlink(self, path: str) -> None:
+    def unlink(self, path: str, *, missing_ok: bool = False) -> None:
         with _doing("unlink", path):
-            Path(path).unlink()
+            Path(path).unlink(missing_ok=missing_ok)
 
     def fsync_dir(self, path: str) -> None:
         with _doing("sync the folder", path):

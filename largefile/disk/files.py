@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from largefile.disk.fileops import MAPPABLE, REAL, FileOps
-from largefile.disk.locks import Lock, is_locked
+from largefile.disk.locks import Lock, is_locked, is_named
 from largefile.disk.reserve import reserve
 from largefile.errors import CacheError, CacheIOError, PartialFileError
 
@@ -75,6 +75,7 @@ class LocalFile:
         self.name = path
         self.ops = ops
         self.writable = writable
+        self._lock: Lock | None = None  # taken already, and waiting for who asks for it
         self._mappable = writable and ops.fs_magic(fd, path) in MAPPABLE
         self.fd = fd  # last: the descriptor is ours to close only from here on
 
@@ -167,17 +168,18 @@ class LocalFile:
         return memoryview(whole)[skip:]
 
     def lock(self) -> Lock | None:
-        """Lock this file for one writer, by an open of its own; None when somebody else has the lock."""
-        lock = Lock.take(self.name, self.ops)
-        if lock is None:
-            return None
-        try:
-            if not lock.is_of(self.stat()):
-                raise PartialFileError(self.name, "another file took its name while it was being opened")
-            return lock
-        except BaseException:
-            lock.release()
-            raise
+        """Lock this file for one writer, by an open of its own; None when somebody else has the lock, or has
+        removed or replaced the file meanwhile. The lock is the caller's to release."""
+        lock, self._lock = self._lock, None
+        return lock or Lock.take(self.name, self.stat(), self.ops)
+
+    def keep(self, lock: Lock) -> None:
+        """Have `lock`, which is of this file, ready for the next call of `lock`; `close` releases it."""
+        self._lock = lock
+
+    def is_named(self) -> bool:
+        """Whether the name still leads to this file."""
+        return is_named(self.name, self.stat(), self.ops)
 
     def is_locked(self) -> bool | None:
         """Whether a writer is alive; None: cannot be told."""
@@ -192,6 +194,9 @@ class LocalFile:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             self.ops.close(fd, self.name)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
 
     def __del__(self) -> None:
         with contextlib.suppress(CacheError):

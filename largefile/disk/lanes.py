@@ -6,7 +6,8 @@ since the last mark while it is still in the processor's cache, and at a block's
 `seal(block, hash)`. They differ in the place that they hand out:
 
 * `filelanes.MapLane`: a window of the file's map; pages that are finished are dropped behind the sink.
-* `filelanes.BounceLane`: 1 MiB of memory, written to the file at each mark; for what cannot be mapped.
+* `filelanes.BounceLane`: 32 KiB of memory, written to the file when it is full; the way of libcurl's bytes,
+  and of all bytes where the file cannot be mapped.
 * `blocklane.BlockLane`: memory of one block, given to the `write_at` of somebody else's DownloadCache.
 * `BufferLane`: the caller's own buffer.
 
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 import xxhash
 
 from largefile.core.sink import BlockSink
+from largefile.errors import InternalError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -156,11 +158,24 @@ class BufferLane(SpanLane):
     def __init__(self, store: Store, buffer: Buffer) -> None:
         super().__init__(store)
         self._buffer = buffer
-        self._view = memoryview(buffer).cast("B")
+        self._view: memoryview | None = None  # only while aimed: a bytearray with a view cannot be resized
+
+    def release(self) -> None:
+        super().release()
+        if self._view is not None:
+            self._view.release()
+            self._view = None
+
+    def _prepare(self, first: int, stop: int) -> None:
+        if self._view is None:
+            with memoryview(self._buffer) as view:
+                self._view = view.cast("B")
 
     def _place(self, sink: BlockSink, stop: int) -> int:
         sink.place(self._buffer, sink.at, stop)
         return stop
 
     def _bytes(self, first: int, stop: int) -> memoryview:
+        if self._view is None:
+            raise InternalError("bytes came for a lane that was released")
         return self._view[first:stop]

@@ -17,13 +17,13 @@ import os
 from largefile.disk.fileops import FileOps, MissingFileError
 from largefile.errors import CacheIOError, NotEnoughSpaceError
 
-__all__ = ["Lock", "is_locked"]
+__all__ = ["Lock", "is_locked", "is_named", "same_file"]
 
 _BUSY = (errno.EAGAIN, errno.EACCES, errno.EEXIST)
 
 
 class Lock:
-    """The right to write to the index at `path`; ``Lock.take`` makes one.
+    """The right to write to the index at `path`; ``Lock.take`` and ``Lock.create`` make one.
 
     Attributes
     ----------
@@ -36,28 +36,53 @@ class Lock:
         self.kind = kind
         self._fd = fd
         self._ops = ops
+        self._pid = os.getpid()
 
     @classmethod
-    def take(cls, path: str, ops: FileOps) -> Lock | None:
-        """The lock, or None when somebody else has it."""
-        fd = ops.open(path, os.O_RDWR)
-        try:
-            kind = _lock(fd, path, ops)
-        except BaseException:
-            ops.close(fd, path)
-            raise
-        if kind is None:
-            ops.close(fd, path)
-            return None
-        return cls(fd, path, kind, ops)
+    def take(cls, path: str, found: os.stat_result, ops: FileOps) -> Lock | None:
+        """The lock of the file of `found`; None when somebody else has it, or the name is not that file's.
 
-    def is_of(self, found: os.stat_result) -> bool:
-        """Whether the locked file is the file of `found`, and not one that has taken its name since."""
-        mine = self._ops.fstat(self._fd, self.path)
-        return (mine.st_dev, mine.st_ino) == (found.st_dev, found.st_ino)
+        Another file that has taken the name is not locked for a moment either: its maker is about to.
+        """
+        try:
+            fd = ops.open(path, os.O_RDWR)
+        except MissingFileError:
+            return None
+        return cls._of_open(fd, path, ops, found)
+
+    @classmethod
+    def create(cls, path: str, ops: FileOps, old: Lock | None = None) -> Lock | None:
+        """Make the file, which must not be there, and lock it; `old` is a lock that we have on its name.
+
+        None when somebody came between, who takes the file for a dead process's and removes it.
+        """
+        fd = ops.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        if old is not None and old.kind == "owner-file":
+            old.kind = "none"  # an owner file locks a name, which is the same one
+            return cls(fd, path, "owner-file", ops)
+        return cls._of_open(fd, path, ops)
+
+    @classmethod
+    def _of_open(cls, fd: int, path: str, ops: FileOps, found: os.stat_result | None = None) -> Lock | None:
+        lock = cls(fd, path, "none", ops)
+        try:
+            mine = ops.fstat(fd, path)
+            if found is None or same_file(mine, found):
+                kind = _lock(fd, path, ops)
+                lock.kind = kind or "none"
+                # Whoever had the lock until now may have removed the file under it.
+                if kind is not None and is_named(path, mine, ops):
+                    return lock
+        except BaseException:
+            lock.release()
+            raise
+        lock.release()
+        return None
 
     def release(self) -> None:
         """Unlock, and say so: a duplicate of the descriptor in a forked child would keep the lock."""
+        if self._pid != os.getpid():
+            self.forget()
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
@@ -79,6 +104,19 @@ class Lock:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether two answers of the system are about one file."""
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def is_named(path: str, found: os.stat_result, ops: FileOps) -> bool:
+    """Whether `path` still is the name of the file of `found`."""
+    try:
+        return same_file(ops.stat(path), found)
+    except MissingFileError:
+        return False
 
 
 def is_locked(fd: int, path: str, ops: FileOps) -> bool | None:

@@ -6,6 +6,7 @@ and that there is room for it. Nothing is served before the recovery is on the d
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from largefile.core.bitmap import Bitmap
 from largefile.core.byteranges import ByteRanges
 from largefile.disk.fileops import REAL, FileOps
 from largefile.disk.files import CacheFile, LocalFile
+from largefile.disk.header import Header
 from largefile.disk.index import Index, read_header
 from largefile.disk.locks import Lock
 from largefile.disk.recovery import Facts, believe, recover
@@ -27,6 +29,8 @@ __all__ = [
     "open_cache_files",
     "open_for_reading",
     "open_for_writing",
+    "peek",
+    "take_lock",
 ]
 
 Progress = Callable[[int], object]
@@ -90,22 +94,52 @@ def cache_files_exist(
     return ops.exists(_name(data, "data")), ops.exists(_name(index, "index"))
 
 
+def peek(index: str | os.PathLike[str], *, ops: FileOps = REAL) -> Header:
+    """What an index says of itself: identity, URL, sizes, state. Nothing is locked, read further or written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there (the error is also a CacheIOError).
+    IndexCorruptError, IndexVersionError
+        If its header cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from largefile.disk.create import create_cache_files
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data, index = os.path.join(folder, "x.part"), os.path.join(folder, "x.part.idx")
+    ...     create_cache_files(data, index, content_size=10, block_size=4, url="https://example.org/x")
+    ...     header = peek(index)
+    >>> header.url, header.identity.size, header.state.name
+    ('https://example.org/x', 10, 'FILLING')
+    """
+    with contextlib.closing(LocalFile.open(_name(index, "index"), ops, writable=False)) as file:
+        return read_header(file)[0]
+
+
 def open_for_writing(
     data: CacheFile, index_file: CacheFile, *, whole: bool, progress: Progress | None = None
 ) -> Opened:
-    """Lock, check, reserve (the `whole` file, or nothing yet) and recover. The files stay the caller's."""
-    lock = _take_lock(index_file)
+    """Lock, check, reserve (the `whole` file, or nothing yet) and recover. The files stay the caller's.
+
+    `progress` hears of the bytes reserved, and then of the bytes that recovery had to read and hash. What it
+    raises ends the opening; the next one begins it again.
+    """
+    lock = take_lock(index_file) if isinstance(index_file, LocalFile) else None  # who injects sees to it
     index = None
     try:
         index = Index.open(index_file, writable=True)
         size = index.header.content_size
+        _check_name(data)
         _check_size(data, size)
         ops = _ops_of(index_file)
         facts = facts_of(data, ops)  # before the reservation, which changes the mtime
         reserved = whole and _reserve(data, size, progress)
         pid = os.getpid()
         owner = {"pid": pid, "started": ops.process_start(pid), "host": ops.host()}
-        belief = recover(index, data, facts, **owner)
+        belief = recover(index, data, facts, progress, **owner)
         ranges = ByteRanges(size, index.header.block_size)
         ranges.set_blocks_from(belief.believed)
         index.drop_pages()
@@ -142,9 +176,8 @@ def facts_of(data: CacheFile, ops: FileOps) -> Facts:
     return Facts(ops.boot_id())
 
 
-def _take_lock(index_file: CacheFile) -> Lock | None:
-    if not isinstance(index_file, LocalFile):
-        return None  # who injects a file sees to it that there is one writer
+def take_lock(index_file: LocalFile) -> Lock:
+    """The one writer's lock; CacheBusyError, with the last known owner, if somebody else has it."""
     lock = index_file.lock()
     if lock is None:
         raise CacheBusyError(index_file.name, _owner(index_file))
@@ -156,6 +189,12 @@ def _owner(index_file: LocalFile) -> str:
         return read_header(index_file)[0].owner
     except IndexCorruptError:
         return "not known"
+
+
+def _check_name(data: CacheFile) -> None:
+    """The data was opened before the lock was taken: whoever had it may have begun anew meanwhile."""
+    if isinstance(data, LocalFile) and not data.is_named():
+        raise PartialFileError(data.name, "another file took its name while it was being opened")
 
 
 def _check_size(data: CacheFile, size: int) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.fileops import NO_SUPPORT, REAL, FileOps, MissingFileError
 from largefile.disk.files import LocalFile
-from largefile.disk.header import State
+from largefile.disk.header import Header, State
 from largefile.disk.index import read_header
+from largefile.disk.locks import same_file
 from largefile.errors import (
     CacheError,
     CacheIOError,
@@ -27,7 +28,7 @@ from largefile.errors import (
     PartialFileError,
 )
 
-__all__ = ["clean_up", "part_paths", "publish", "publish_file"]
+__all__ = ["clean_up", "give_mode", "part_paths", "publish", "rename_new", "set_aside"]
 
 _NO_LINKS = NO_SUPPORT | {errno.EPERM, errno.EMLINK, errno.EXDEV}
 
@@ -85,57 +86,96 @@ def publish(cache: LocalDownloadCache, dest: str | os.PathLike[str], *, overwrit
     if not overwrite and ops.exists(target) and not _same(data, target):
         raise DestinationExistsError(target)
     cache.commit()
+    if not _same(data, data.name) or data.stat().st_size != cache.content_size:
+        # The name is what gets the final one, so it must still be that of the bytes that were checked.
+        raise PartialFileError(data.name, "it was replaced or cut while it was being filled")
     cache.mark(State.PUBLISHED)
-    _give_name(data, target, overwrite)
-    _unlink(cache.index_path, ops)
+    try:
+        give_mode(data)
+        _move(data, target, overwrite)
+    except DestinationExistsError:
+        ops.fchmod(data.fd, 0o600, data.name)
+        cache.mark(State.FILLING)
+        raise
+    ops.fsync_dir(str(Path(target).parent))
+    ops.unlink(cache.index_path, missing_ok=True)
     cache.close()
     return target
 
 
-def publish_file(data: LocalFile, dest: str | os.PathLike[str], *, overwrite: bool = False) -> str:
-    """Make a file that has no index `dest`, and close it; the path. DestinationExistsError as `publish`."""
-    target = os.fspath(dest)
-    data.sync()
-    _give_name(data, target, overwrite)
-    data.close()
+def set_aside(cache: LocalDownloadCache, bad: str | os.PathLike[str]) -> str:
+    """Keep the bytes of `cache` as the file `bad`, for people, remove its index, and close it; the path.
+
+    No run goes on from these bytes. A kill on the way leaves files that the next run removes, and no index
+    whose data is gone.
+    """
+    target = os.fspath(bad)
+    data = cache.data
+    if not isinstance(data, LocalFile):
+        raise ValueError(f"{data.name} is not a file of this machine")
+    cache.mark(State.SUPERSEDED)
+    data.ops.rename(data.name, target)
+    data.ops.unlink(cache.index_path, missing_ok=True)
+    cache.close()
     return target
 
 
-def clean_up(dest: str | os.PathLike[str], index: str | os.PathLike[str], *, ops: FileOps = REAL) -> bool:
+def clean_up(
+    dest: str | os.PathLike[str], index: str | os.PathLike[str], *, ops: FileOps = REAL
+) -> Header | None:
     """Remove what a crash left between the publication of `dest` and the end of its index.
 
-    True if the index was that of `dest`, and so finished. Whoever writes the cache at this moment keeps
-    the lock; then nothing is removed.
+    The header of the index if it was that of `dest`, and so finished: it says what `dest` is. Whoever writes
+    the cache at this moment keeps the lock; then nothing is removed.
     """
     target, index_path = os.fspath(dest), os.fspath(index)
     try:
         file = LocalFile.open(index_path, ops)
     except (MissingFileError, PartialFileError):
-        return False
+        return None
     with contextlib.closing(file):
+        # Before the lock, which would be in the way of who goes on with an ordinary partial file …
+        if _published(file, target, ops) is None or (lock := file.lock()) is None:
+            return None
         try:
-            header, _ = read_header(file)
-            found = ops.stat(target)
-        except (IndexCorruptError, MissingFileError):
-            return False
-        if header.state is not State.PUBLISHED or found.st_ino != header.inode:
-            return False
-        if found.st_size != header.content_size:
-            return False
-        lock = file.lock()
-        if lock is None:
-            return False
-        _unlink_part(index_path, found, ops)
-        _unlink(index_path, ops)
-        lock.release()
-        return True
+            # … and under it, as it may have been taken back.
+            header = _published(file, target, ops)
+            if header is not None:
+                _unlink_part(index_path, target, ops)
+                ops.unlink(index_path, missing_ok=True)
+            return header
+        finally:
+            lock.release()
 
 
-def _give_name(data: LocalFile, target: str, overwrite: bool) -> None:
-    """The mode of an ordinary file, the final name, and both on the disk."""
+def give_mode(data: LocalFile) -> None:
+    """Make a file of ours as open to others as any new file."""
     data.ops.fchmod(data.fd, 0o666 & ~data.ops.umask(), data.name)
-    _move(data, target, overwrite)
-    data.ops.fsync_dir(_folder(target))
+
+
+def rename_new(source: str, target: str, ops: FileOps) -> None:
+    """Rename, but not over a file if the system can help it. DestinationExistsError."""
+    try:
+        ops.rename_noreplace(source, target)
+    except CacheIOError as error:
+        if error.errno == errno.EEXIST:
+            raise DestinationExistsError(target) from error
+        if error.errno not in NO_SUPPORT:
+            raise
+        if ops.exists(target):
+            raise DestinationExistsError(target) from error
+        ops.rename(source, target)
+
+
+def _published(index: LocalFile, target: str, ops: FileOps) -> Header | None:
+    """The header of `index`, if it says that `target` came out of it."""
+    try:
+        header, _ = read_header(index)
+        found = ops.stat(target)
+    except (IndexCorruptError, MissingFileError):
+        return None
+    same = (found.st_ino, found.st_size) == (header.inode, header.content_size)
+    return header if same and header.state is State.PUBLISHED else None
 
 
 def _move(data: LocalFile, target: str, overwrite: bool) -> None:
@@ -150,51 +190,26 @@ def _move(data: LocalFile, target: str, overwrite: bool) -> None:
         if error.errno == errno.EEXIST and not _same(data, target):
             raise DestinationExistsError(target) from error
         if error.errno in _NO_LINKS:
-            _rename(data.name, target, ops)
+            rename_new(data.name, target, ops)
             return
         if error.errno != errno.EEXIST:
             raise
-    _unlink(data.name, ops)
-
-
-def _rename(source: str, target: str, ops: FileOps) -> None:
-    """Where links are not supported: rename, but not over a file if the system can help it."""
-    try:
-        ops.rename_noreplace(source, target)
-    except CacheIOError as error:
-        if error.errno == errno.EEXIST:
-            raise DestinationExistsError(target) from error
-        if error.errno not in NO_SUPPORT:
-            raise
-        if ops.exists(target):
-            raise DestinationExistsError(target) from error
-        ops.rename(source, target)
+    ops.unlink(data.name, missing_ok=True)
 
 
 def _same(data: LocalFile, target: str) -> bool:
     """Whether `target` is another name of the part: a publication that was cut short."""
     with contextlib.suppress(CacheError):
-        found, mine = data.ops.stat(target), data.stat()
-        return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
+        return same_file(data.ops.stat(target), data.stat())
     return False
 
 
-def _unlink_part(index_path: str, found: os.stat_result, ops: FileOps) -> None:
+def _unlink_part(index_path: str, target: str, ops: FileOps) -> None:
     """Remove the part's name too, where it is one more name of the published file."""
     part = index_path.removesuffix(".idx")
     with contextlib.suppress(MissingFileError):
-        mine = ops.stat(part)
-        if part != index_path and (mine.st_dev, mine.st_ino) == (found.st_dev, found.st_ino):
+        if part != index_path and same_file(ops.stat(part), ops.stat(target)):
             ops.unlink(part)
-
-
-def _unlink(path: str, ops: FileOps) -> None:
-    with contextlib.suppress(MissingFileError):
-        ops.unlink(path)
-
-
-def _folder(path: str) -> str:
-    return str(Path(path).parent)
 
 
 def _longest_name(folder: Path) -> int:

@@ -20,7 +20,7 @@ syncs again, in this order: a kill in between finds the old boot id and repeats 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import xxhash
@@ -36,6 +36,8 @@ __all__ = ["Belief", "Facts", "believe", "hash_block", "recover"]
 
 #: Blocks are hashed in steps of so many bytes, so that large ones need no memory.
 STEP = 1 << 20
+
+Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,15 @@ class Belief:
     hashed: int
 
 
-def recover(index: Index, data: CacheFile, facts: Facts, **owner: object) -> Belief:
-    """Decide, and make the index say so, for the writer that holds the lock; `owner` goes to the header."""
-    belief = believe(index, data, facts, repair=True)
+def recover(
+    index: Index, data: CacheFile, facts: Facts, progress: Progress | None = None, **owner: object
+) -> Belief:
+    """Decide, and make the index say so, for the writer that holds the lock; `owner` goes to the header.
+
+    `progress` is called with the bytes that were read and hashed so far, at least once every MiB. If it
+    raises, nothing was decided yet, and the next recovery does it all again.
+    """
+    belief = believe(index, data, facts, repair=True, progress=progress)
     index.keep_only(
         belief.believed, durable=belief.believed if belief.durable else Bitmap(len(belief.believed))
     )
@@ -75,7 +83,15 @@ def recover(index: Index, data: CacheFile, facts: Facts, **owner: object) -> Bel
     return belief
 
 
-def believe(index: Index, data: CacheFile, facts: Facts, *, repair: bool, writer: bool = False) -> Belief:
+def believe(
+    index: Index,
+    data: CacheFile,
+    facts: Facts,
+    *,
+    repair: bool,
+    writer: bool = False,
+    progress: Progress | None = None,
+) -> Belief:
     """Decide by the table above.
 
     With `repair` a live entry that only its durable twin makes good is mended. Without it (a follower)
@@ -88,34 +104,43 @@ def believe(index: Index, data: CacheFile, facts: Facts, *, repair: bool, writer
         return Belief(believed, doubtful, durable=False, live=False, hashed=0)
     index.live.scan_pair(index.durable, believed, doubtful)
     if not _same_file(index, facts):
-        return _believe_only_hashes(index, data, believed, doubtful, repair, writer)
+        return _believe_only_hashes(index, data, believed, doubtful, repair, writer, progress)
     live, hashed = _same_boot(index, facts), 0
     if live:
         index.live.scan(believed)
     elif repair:
-        hashed = _hash_all(index, data, doubtful, believed, repair)
+        hashed = _hash_all(index, data, doubtful, believed, repair, progress)
     return Belief(believed, _both(doubtful, believed), durable=True, live=live, hashed=hashed)
 
 
 def _believe_only_hashes(
-    index: Index, data: CacheFile, sealed: Bitmap, doubtful: Bitmap, repair: bool, writer: bool
+    index: Index,
+    data: CacheFile,
+    sealed: Bitmap,
+    doubtful: Bitmap,
+    repair: bool,
+    writer: bool,
+    progress: Progress | None,
 ) -> Belief:
     """Another file, or one that was edited: each entry that is not zero is held against the bytes."""
     for start, stop in sealed.runs_set():
         doubtful.set_run(start, stop)
     believed = Bitmap(len(sealed))
-    hashed = 0 if writer else _hash_all(index, data, doubtful, believed, repair)
+    hashed = 0 if writer else _hash_all(index, data, doubtful, believed, repair, progress)
     return Belief(believed, believed.copy(), durable=False, live=False, hashed=hashed)
 
 
-def hash_block(data: CacheFile, block: int, content_size: int, block_size: int) -> int:
-    """xxh3_64 of the bytes of `block` as the file has them now."""
+def hash_block(
+    data: CacheFile, block: int, content_size: int, block_size: int, came: Progress | None = None
+) -> int:
+    """xxh3_64 of the bytes of `block` as the file has them now; `came` is told the size of each step."""
     place = range_for_index(block, content_size, block_size)
-    if place.size <= STEP:
-        return xxhash.xxh3_64_intdigest(data.read_at(place.size, place.first))
     state = xxhash.xxh3_64()
     for at in range(place.first, place.stop, STEP):
-        state.update(data.read_at(min(STEP, place.stop - at), at))
+        size = min(STEP, place.stop - at)
+        state.update(data.read_at(size, at))
+        if came is not None:
+            came(size)
     return state.intdigest()
 
 
@@ -133,14 +158,22 @@ def _same_boot(index: Index, facts: Facts) -> bool:
     )
 
 
-def _hash_all(index: Index, data: CacheFile, doubtful: Bitmap, believed: Bitmap, repair: bool) -> int:
+def _hash_all(
+    index: Index,
+    data: CacheFile,
+    doubtful: Bitmap,
+    believed: Bitmap,
+    repair: bool,
+    progress: Progress | None,
+) -> int:
     """Hash the doubtful blocks, and believe those whose bytes an entry vouches for; how many were read."""
     size, block_size = index.header.content_size, index.header.block_size
+    came = _summed(progress) if progress is not None else None
     count = 0
     for block in _bits(doubtful):
         count += 1
         try:
-            content = hash_block(data, block, size, block_size)
+            content = hash_block(data, block, size, block_size, came)
         except CacheIOError as error:
             if error.errno != errno.EIO:
                 raise
@@ -152,6 +185,18 @@ def _hash_all(index: Index, data: CacheFile, doubtful: Bitmap, believed: Bitmap,
             if repair:
                 index.restore(block)
     return count
+
+
+def _summed(progress: Progress) -> Progress:
+    """Called with what is new, calls `progress` with all there was."""
+    total = 0
+
+    def came(size: int) -> None:
+        nonlocal total
+        total += size
+        progress(total)
+
+    return came
 
 
 def _both(one: Bitmap, other: Bitmap) -> Bitmap:

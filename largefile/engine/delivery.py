@@ -15,7 +15,7 @@ from typing import Literal
 
 from largefile.core.sink import BlockSink
 from largefile.disk.cache import LocalDownloadCache
-from largefile.disk.create import create_cache_files
+from largefile.disk.opening import peek
 from largefile.disk.publish import publish
 from largefile.engine.committer import Committer
 from largefile.engine.destination import Destination, hash_file
@@ -131,17 +131,37 @@ class Delivery:
         """DEST is there: that is well if it has the digest that is wanted."""
         self._phase = "verifying"
         if self._algorithm is None or self._digest is None:
-            raise DestinationExistsError(self._to.path)
+            self._be_finished_or_raise()
+            return
         if not self._to.has_digest(self._algorithm, self._digest.partition(":")[2], self._control):
             raise DestinationExistsError(self._to.path)
         self._size, self._computed = os.stat(self._to.path).st_size, self._digest  # noqa: PTH116
         self._notes.append("the destination is there already and has the digest: nothing was fetched")
 
+    def _be_finished_or_raise(self) -> None:
+        """DEST is there and there is no digest: that is well if a run that was killed had just finished it."""
+        header = self._to.finished
+        if header is None or header.url != self._source.name:
+            raise DestinationExistsError(self._to.path)
+        self._size, self._identity = header.content_size, header.identity
+        self._notes.append(
+            "an earlier run, which was killed at its end, had finished it: nothing was fetched"
+        )
+
     def _open_partial(self) -> LocalDownloadCache | None:
         """The cache that an earlier run has left, if it may be gone on with."""
         if not self._to.has_partial():
             return None
-        cache = LocalDownloadCache.open(self._to.part, self._to.index, durable=self._options.durable)
+        if not self._options.resume:
+            self._check_url(peek(self._to.index).url)
+            self._notes.append("begun anew, as resume was off")
+            return None
+        cache = LocalDownloadCache.open(
+            self._to.part,
+            self._to.index,
+            durable=self._options.durable,
+            progress=lambda _: self._control.check(),
+        )
         try:
             if self._may_resume(cache):
                 return cache
@@ -157,9 +177,6 @@ class Delivery:
         if cache.complete and self._digest is not None and cache.url == self._source.name:
             self._identity = replace(cache.identity, digest=self._digest)
             return True  # the digest alone decides: no request
-        if not self._options.resume:
-            self._notes.append("begun anew, as resume was off")
-            return False
         # A digest given now decides in the end, whatever was known when the partial was begun. One that was
         # given then still does: it may be all that tells the two versions apart.
         if self._digest is None and cache.identity.digest is not None:
@@ -177,8 +194,7 @@ class Delivery:
             if self._options.block_size not in (None, cache.block_size):
                 self._notes.append(f"the partial file's block size of {cache.block_size} bytes was kept")
             return True
-        if cache.url is not None and cache.url != self._source.name:
-            raise DestinationInUseError(self._to.part, cache.url, self._source.name)
+        self._check_url(cache.url)
         if stored.has_validator and not found.has_validator:
             # A login or quota page looks like this, and must not cost what is there.
             raise ProtocolError(
@@ -189,6 +205,10 @@ class Delivery:
             raise SourceChangedError(found.describe(), f"{stored.describe()} ({why})")
         self._restart(f"begun anew: {why}")
         return False
+
+    def _check_url(self, found: str | None) -> None:
+        if found is not None and found != self._source.name:
+            raise DestinationInUseError(self._to.part, found, self._source.name)
 
     def _restart(self, why: str) -> None:
         """The old files may go now; once a run, so that an unsteady source comes to an end."""
@@ -206,7 +226,7 @@ class Delivery:
             return None
         self._identity = replace(probe.identity, digest=self._digest)
         self._phase = "reserving"
-        create_cache_files(
+        return LocalDownloadCache.create(
             self._to.part,
             self._to.index,
             size,
@@ -214,9 +234,9 @@ class Delivery:
             identity=self._identity,
             url=self._source.name,
             replace=True,
+            durable=self._options.durable,
             progress=lambda _: self._control.check(),
         )
-        return LocalDownloadCache.open(self._to.part, self._to.index, durable=self._options.durable)
 
     def _probe_gap(self, cache: LocalDownloadCache) -> Probe:
         """Ask for the first bytes that are missing, or for one byte if none is."""
@@ -245,8 +265,7 @@ class Delivery:
         with Committer(cache, durable=self._options.durable):
             self._computed = self._session.run(self._identity, digest_by=self._algorithm, probe=probe)
         if self._computed != self._digest:
-            cache.close()
-            self._reject()
+            self._reject(self._to.set_aside(cache))
         self._control.check()
         publish(cache, self._to.path, overwrite=self._options.overwrite)
 
@@ -254,29 +273,30 @@ class Delivery:
         self._phase, self._held = "downloading", None
         self._identity = replace(probe.identity, digest=self._digest)
         self._notes.append("the server does not say the size: one stream, not resumable")
-        self._size = fetch_unsized(
-            self._source,
-            probe,
-            self._to.part,
-            self._control,
-            self._session_options.timeout,
-            self._on_unsized,
-            any_end=self._digest is not None,
-        )
-        if self._algorithm is not None:
-            found = hash_file(self._to.part, self._algorithm, self._control)
-            self._computed = f"{self._algorithm}:{found}"
-        if self._computed != self._digest:
-            self._reject()
-        self._to.take_part(overwrite=self._options.overwrite)
+        with self._to.begin_unsized(overwrite=self._options.overwrite) as file:
+            self._size = fetch_unsized(
+                self._source,
+                probe,
+                file,
+                self._control,
+                self._session_options.timeout,
+                self._on_unsized,
+                any_end=self._digest is not None,
+            )
+            if self._algorithm is not None:
+                found = hash_file(file.fd, self._algorithm, self._control)
+                self._computed = f"{self._algorithm}:{found}"
+            if self._computed != self._digest:
+                self._reject(file.set_aside(self._to.bad))
+            file.publish(self._to.path)
 
     def _on_unsized(self, sink: BlockSink) -> None:
         self._size = sink.received
         if (rate := self._session_options.rate) is not None:
             self._source.transport().throttle(rate.share(1))
 
-    def _reject(self) -> None:
-        raise DigestMismatchError(self._to.set_aside(), str(self._computed), str(self._digest))
+    def _reject(self, bad: str) -> None:
+        raise DigestMismatchError(bad, str(self._computed), str(self._digest))
 
     # --- what it has done ------------------------------------------------------------------------
 

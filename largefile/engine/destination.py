@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import os
 import stat
 from pathlib import Path
 
-from largefile.disk.create import remove_unborn
+from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.fileops import REAL, FileOps
-from largefile.disk.files import LocalFile
-from largefile.disk.publish import clean_up, part_paths, publish_file
+from largefile.disk.header import Header
+from largefile.disk.leftovers import remove_unborn
+from largefile.disk.loose import LooseFile
+from largefile.disk.publish import clean_up, part_paths, set_aside
 from largefile.engine.job import Control
 from largefile.errors import PartialFileError
 
@@ -33,6 +35,8 @@ class Destination:
         self.path = os.fspath(path)
         self.part, self.index = part_paths(self.path)
         self.bad = f"{self.path}.bad"
+        #: What `is_free` found published by a run that died before it could say so, and cleaned up after.
+        self.finished: Header | None = None
         self._ops = ops
 
     def is_free(self, *, overwrite: bool) -> bool:
@@ -40,13 +44,15 @@ class Destination:
         folder = Path(self.path).parent
         if not folder.is_dir():
             raise ValueError(f"destination {self.path!r}: {str(folder)!r} is not a folder that exists")
-        clean_up(self.path, self.index, ops=self._ops)
+        self.finished = clean_up(self.path, self.index, ops=self._ops)
         try:
             found = Path(self.path).lstat()
         except FileNotFoundError:
             return True
         if stat.S_ISDIR(found.st_mode):
             raise ValueError(f"destination {self.path!r} is a folder, needed is a file's name")
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+            raise ValueError(f"destination {self.path!r} is a device or a pipe, needed is a file's name")
         return overwrite
 
     def has_digest(self, algorithm: str, wanted: str, control: Control) -> bool:
@@ -54,33 +60,39 @@ class Destination:
         return Path(self.path).is_file() and hash_file(self.path, algorithm, control) == wanted
 
     def has_partial(self) -> bool:
-        """Whether an earlier run has left both of its files; PartialFileError for one without the other."""
-        part, index = os.path.lexists(self.part), os.path.lexists(self.index)
-        if part and not index:
-            raise PartialFileError(self.part, "it has no index beside it; remove it, or choose another name")
-        if index and remove_unborn(self.part, self.index, ops=self._ops):
+        """Whether an earlier run has left both of its files, of which nothing else is known yet.
+
+        Raises
+        ------
+        CacheBusyError
+            Another process is at work on them.
+        PartialFileError
+            There is one without the other.
+        """
+        if os.path.lexists(self.index) and remove_unborn(self.part, self.index, ops=self._ops):
             return False
+        part, index = os.path.lexists(self.part), os.path.lexists(self.index)
+        if part and not index and os.path.lexists(self.part):  # the index is the last to go in a publication
+            raise PartialFileError(self.part, "it has no index beside it; remove it, or choose another name")
         if index and not part:
             raise PartialFileError(self.index, "its data file is gone; remove it, or choose another name")
-        return part
+        return part and index
 
-    def set_aside(self) -> str:
+    def set_aside(self, cache: LocalDownloadCache) -> str:
         """Keep wrong bytes as evidence, where no later run takes them for a partial file; their name."""
-        self._ops.rename(self.part, self.bad)
-        with contextlib.suppress(FileNotFoundError):
-            self._ops.unlink(self.index)
-        return self.bad
+        return set_aside(cache, self.bad)
 
-    def take_part(self, *, overwrite: bool) -> None:
-        """Give a part without an index its final name."""
-        publish_file(LocalFile.open(self.part, self._ops), self.path, overwrite=overwrite)
+    def begin_unsized(self, *, overwrite: bool) -> LooseFile:
+        """A file for bytes of which nobody knows how many they are; an older partial file goes."""
+        return LooseFile(self.part, self.index, overwrite=overwrite, ops=self._ops)
 
 
-def hash_file(path: str, algorithm: str, control: Control) -> str:
-    """The hex digest of a file."""
+def hash_file(file: str | int, algorithm: str, control: Control) -> str:
+    """The hex digest of a file, by its name or by a descriptor of it, which stays open."""
     digest, buffer = hashlib.new(algorithm), bytearray(PIECE)
-    with Path(path).open("rb", buffering=0) as file, memoryview(buffer) as view:
-        while size := file.readinto(buffer):
+    with io.FileIO(file, closefd=isinstance(file, str)) as source, memoryview(buffer) as view:
+        source.seek(0)
+        while size := source.readinto(buffer):
             digest.update(view[:size])
             control.check()
     return digest.hexdigest()

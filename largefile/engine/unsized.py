@@ -1,15 +1,12 @@
-"""A body whose end nobody told beforehand: one stream into the part, complete only if its framing says so."""
+"""A body whose end nobody told beforehand: one stream into a file, complete only if its framing says so."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 from largefile.core.ranges import MAX_SIZE
 from largefile.core.sink import STEP, BlockSink
-from largefile.disk.fileops import REAL, FileOps
+from largefile.disk.loose import LooseFile
 from largefile.engine.job import Control
 from largefile.errors import InternalError, NetworkError
 from largefile.events import Outcome
@@ -23,8 +20,8 @@ __all__ = ["fetch_unsized"]
 class _Appender:
     """A lane that writes what came to the end of a file, a MiB at a time."""
 
-    def __init__(self, fd: int, path: str, ops: FileOps) -> None:
-        self._fd, self._path, self._ops = fd, path, ops
+    def __init__(self, file: LooseFile) -> None:
+        self._file = file
         self._buffer = bytearray(STEP)
         self._written = 0
 
@@ -34,7 +31,7 @@ class _Appender:
 
     def flush(self, sink: BlockSink) -> None:
         with memoryview(self._buffer)[: sink.at - self._written] as piece:
-            self._ops.pwrite(self._fd, piece, self._written, self._path)
+            self._file.write_at(piece, self._written)
         self._written = sink.at
 
     def aim(self, sink: BlockSink) -> None:
@@ -45,19 +42,17 @@ class _Appender:
 def fetch_unsized(
     source: HTTPReader,
     probe: Probe,
-    path: str,
+    file: LooseFile,
     control: Control,
     timeout: float,
     watch: Callable[[BlockSink], object],
-    ops: FileOps = REAL,
     *,
     any_end: bool = False,
 ) -> int:
-    """Write the body of an answered request to the new file `path`; its size in bytes.
+    """Write the body of an answered request to `file`; its size in bytes.
 
-    The file is removed again unless the end was told by the last chunk or by the end of the stream: a
-    connection that just closed may have been cut anywhere. With `any_end` that will do too, as a digest is
-    to decide.
+    It is whole only if its end was told by the last chunk or by the end of the stream: a connection that just
+    closed may have been cut anywhere. With `any_end` that will do too, as a digest is to decide.
 
     Raises
     ------
@@ -66,29 +61,22 @@ def fetch_unsized(
     """
     if probe.fetch is None or probe.sink is None:
         raise InternalError("an unsized answer without a body")
-    fd = ops.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    sink, lane = probe.sink, _Appender(file)
     try:
-        lane = _Appender(fd, path, ops)
-        lane.aim(probe.sink)
-        watch(probe.sink)
-        sink = probe.sink
+        lane.aim(sink)
+        watch(sink)
 
         def check() -> None:
             control.check()
             watch(sink)
 
         ended = receive(source.transport(), probe.fetch, sink, timeout, check)
-        if probe.sink.error is not None:
-            raise probe.sink.error
+        if sink.error is not None:
+            raise sink.error
         if ended.outcome is not Outcome.DONE and not (any_end and ended.outcome is Outcome.UNFRAMED):
             what = "nothing tells that it was whole" if ended.outcome is Outcome.UNFRAMED else ended.detail
-            raise NetworkError(f"{source.name} ended after {probe.sink.at} bytes: {what}", ended.code)
-        lane.flush(probe.sink)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(path).unlink()
-        raise
+            raise NetworkError(f"{source.name} ended after {sink.at} bytes: {what}", ended.code)
+        lane.flush(sink)
+        return sink.at
     finally:
-        probe.sink.release()
-        ops.close(fd, path)
-    return probe.sink.at
+        sink.release()
