@@ -139,7 +139,7 @@ class Delivery:
         self._notes.append("the destination is there already and has the digest: nothing was fetched")
 
     def _be_finished_or_raise(self) -> None:
-        """DEST is there and there is no digest: that is well if a run that was killed had just finished it."""
+        """DEST is there, and no digest: well, if a run that was killed had just finished it."""
         header = self._to.finished
         if header is None or header.url != self._source.name:
             raise DestinationExistsError(self._to.path)
