@@ -72,7 +72,10 @@ def test_a_kill_of_the_demo_leaves_nothing(tmp_path):
     assert any("started: largefile get" in text for text in lines)
     child.send_signal(signal.SIGTERM)
     _, err = child.communicate()
-    assert (child.returncode, err.strip()) == (130, "largefile: error: interrupted")
+    # Python dies of SIGINT itself where the signal struck inside of an `exec`, as imports have them; a shell
+    # shows 130 for both.
+    assert child.returncode in (130, -signal.SIGINT)
+    assert err.strip() == "largefile: error: interrupted"
     assert list(tmp_path.iterdir()) == []
 
 
