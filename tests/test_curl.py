@@ -175,7 +175,8 @@ def test_tls_to_a_server_without_it_is_no_good_end(transport):
     with LoopbackServer(b"x") as server:
         response, ended, _ = ask(transport, server.url.replace("http:", "https:"))
     assert response is None
-    assert ended.outcome in (Outcome.NETWORK, Outcome.TLS)
+    # A server may hang up on a ClientHello, answer it in its own tongue, or wait for the end of a line.
+    assert ended.outcome in (Outcome.NETWORK, Outcome.TLS, Outcome.TIMEOUT)
 
 
 def test_every_outcome_in_the_table_is_ours_and_every_trust_failure_is_tls():
