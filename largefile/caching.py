@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
 from largefile.engine.committer import Committer
-from largefile.engine.delivery import Delivery, DeliveryOptions, describe, vouched_by
+from largefile.engine.delivery import Delivery, DeliveryOptions
 from largefile.engine.filling import Filling
 from largefile.engine.job import Control, Job
 from largefile.engine.options import check_block_size, check_rate, check_seconds, session_options
@@ -20,7 +20,7 @@ from largefile.engine.session import Session
 from largefile.engine.store import ForeignStore, Store
 from largefile.errors import DigestMismatchError, LargeFileError
 from largefile.progress import ProgressLike, as_callback
-from largefile.rules.identity import Identity, parse_digest
+from largefile.rules.identity import Identity, describe, parse_digest, vouched_by
 from largefile.rules.rate import RateController
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader

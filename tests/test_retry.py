@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from largefile.rules.retry import Backoff, RetryBudget, RetryResponse, retry_after
+from largefile.rules.retry import Backoff, RetryResponse, retry_after
 
 GOLDEN = Path(__file__).parent / "golden" / "backoff.json"
 responses = st.none() | st.builds(RetryResponse, st.just(True), st.none() | st.floats(0, 1000))
@@ -169,21 +169,3 @@ def test_a_date_and_seconds_mean_the_same_moment(now, wait, cap):
 def test_any_text_gives_a_time_within_the_cap_or_none(value, now):
     wait = retry_after(value, now)
     assert wait is None or 0 <= wait <= 300
-
-
-@given(st.integers(0, 20), st.lists(st.booleans(), max_size=100))
-def test_a_budget_ends_exactly_when_so_many_failures_came_in_a_row(tries, progress):
-    budget, failures = RetryBudget(tries), 0
-    for good in progress:
-        if good:
-            budget.refund()
-            failures = 0
-        else:
-            failures += 1
-            assert budget.spend() is (failures <= tries)
-        assert budget.left == max(0, tries - failures)
-
-
-def test_a_negative_budget_is_refused():
-    with pytest.raises(ValueError):
-        RetryBudget(-1)

@@ -33,7 +33,7 @@ from largefile.errors import (
     SourceChangedError,
     StalledError,
 )
-from largefile.rules.identity import Identity, parse_digest
+from largefile.rules.identity import Identity, describe, parse_digest, vouched_by
 from largefile.rules.sizing import auto_block_size
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader
@@ -342,15 +342,3 @@ class Delivery:
             block_size=self._block_size,
             notes=tuple(self._notes),
         )
-
-
-def vouched_by(identity: Identity | None, digest: str | None) -> str | None:
-    """What vouches for finished bytes: the digest that was compared, else what the server gave."""
-    if digest is not None:
-        return "digest"
-    return replace(identity, digest=None).verified_by if identity is not None else None
-
-
-def describe(identity: Identity) -> dict[str, object]:
-    """The validators by name."""
-    return {"etag": identity.etag, "last_modified": identity.last_modified, "size": identity.size}

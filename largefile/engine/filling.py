@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from largefile.disk.buffers import BufferStore
-from largefile.engine.delivery import describe, vouched_by
 from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
 from largefile.engine.session import Session
 from largefile.errors import DigestMismatchError, LargeFileError, UnsizedSourceError
-from largefile.rules.identity import parse_digest
+from largefile.rules.identity import describe, parse_digest, vouched_by
 from largefile.rules.sizing import auto_block_size
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader

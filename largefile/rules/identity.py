@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
-__all__ = ["Identity", "Match", "http_date", "parse_digest"]
+__all__ = ["Identity", "Match", "describe", "http_date", "parse_digest", "vouched_by"]
 
 #: Algorithms whose digest has a size of its own; the shake family's is a choice.
 _ALGORITHMS = {
@@ -275,3 +275,15 @@ def _shortened(value: str, quote: str = "") -> str:
     if len(data) <= _LONGEST_VALIDATOR - len("W/"):
         return value
     return f"{quote}sha256:{hashlib.sha256(data).hexdigest()}{quote}"
+
+
+def vouched_by(identity: Identity | None, digest: str | None) -> str | None:
+    """What vouches for finished bytes: the digest that was compared, else what the server gave."""
+    if digest is not None:
+        return "digest"
+    return replace(identity, digest=None).verified_by if identity is not None else None
+
+
+def describe(identity: Identity) -> dict[str, object]:
+    """The validators by name."""
+    return {"etag": identity.etag, "last_modified": identity.last_modified, "size": identity.size}

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from largefile.rules.identity import http_date
 
-__all__ = ["Backoff", "RetryBudget", "RetryResponse", "retry_after"]
+__all__ = ["Backoff", "RetryResponse", "retry_after"]
 
 
 class _Random(Protocol):
@@ -155,47 +155,6 @@ class Backoff:
         step = self._step
         self._step = min(2 * step, self._maximum)
         return step * (1 - self._jitter * self._random())
-
-
-class RetryBudget:
-    """How many failures in a row a job may have; progress fills it up again.
-
-    Parameters
-    ----------
-    tries : int
-        Failures in a row that are forgiven; 0 or more, else ValueError.
-
-    Examples
-    --------
-    >>> budget = RetryBudget(2)
-    >>> budget.spend(), budget.spend(), budget.spend()
-    (True, True, False)
-    >>> budget.refund()
-    >>> budget.spend()
-    True
-    """
-
-    def __init__(self, tries: int) -> None:
-        if tries < 0:
-            raise ValueError(f"tries {tries!r} must be 0 or more")
-        self._tries = tries
-        self._left = tries
-
-    @property
-    def left(self) -> int:
-        """Failures that would still be forgiven."""
-        return self._left
-
-    def spend(self) -> bool:
-        """Take one try; False if none was left."""
-        if self._left == 0:
-            return False
-        self._left -= 1
-        return True
-
-    def refund(self) -> None:
-        """Something was achieved: all tries are there again."""
-        self._left = self._tries
 
 
 def retry_after(value: str | None, wall_now: float, cap: float = 300.0) -> float | None:
