@@ -12,8 +12,10 @@ from contextlib import suppress
 from largefile.core.bitmap import Bitmap
 from largefile.core.byteranges import ByteRanges, ByteRangesTracker
 from largefile.core.ranges import ByteRange, ranges
+from largefile.core.reorder import Block, ReorderBuffer
 
 BITS = 1 << 20  # 128 KiB a bitmap, so that a lost one shows
+PLACE = 1 << 18  # bytes; four of them a ring, so that a lost one shows
 ROUNDS = 300
 
 
@@ -52,6 +54,34 @@ def one_round() -> None:
     owner.blocks.set(0)
     owner.blocks.wait_tail(timeout=0)
     sum(block.size for block in ranges(0, 999, 7))
+    one_ring()
+
+
+def one_ring() -> None:
+    """Every way in which a block's place, or the whole ring, is given back or refused."""
+    ring = ReorderBuffer(4, PLACE)
+    with memoryview(ring) as memory:
+        memory[::4096] = bytes(memory.nbytes // 4096)
+    for number in (2, 1, 0):
+        ring.place(number)
+        ring.offer(number, PLACE)
+    for wrong in (lambda: ring.place(9), lambda: ring.offer(3, PLACE), lambda: ReorderBuffer(0, PLACE)):
+        with suppress(ValueError):
+            wrong()
+    for unlike in (lambda: ReorderBuffer(1 << 60, 8), lambda: ReorderBuffer(1 << 20, 1 << 40), Block):
+        with suppress(MemoryError, TypeError):
+            unlike()
+    dropped, released, _kept = ring.take(), ring.take(), ring.take()
+    assert dropped is not None
+    assert released is not None
+    memoryview(dropped).release()
+    view = memoryview(released)[1:]
+    released.release()
+    with suppress(ValueError):
+        memoryview(released)
+    assert ring.take() is None
+    ReorderBuffer(1 << 15, 1)  # 24 bytes of notes a place
+    assert (ring.held, len(view)) == (3, PLACE - 1)
 
 
 def main() -> int:
