@@ -314,3 +314,126 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 TestScheduler = SchedulerMachine.TestCase
 TestScheduler.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+
+
+class DemandMachine(SchedulerMachine):
+    """The same on demand: what nobody asked for is not fetched, and who asked is answered."""
+
+    @initialize(
+        blocks=st.sampled_from([0, 1, 2, 63, 64, 65]) | st.integers(0, 200),
+        present=st.sets(st.integers(0, 199), max_size=40),
+        concurrency=st.integers(1, 6),
+        max_span=st.sampled_from([1, 70, 640]),
+        min_span=st.sampled_from([1, 40, 1000]),
+        tries=st.integers(1, 4),
+        patient=st.booleans(),
+        seed=st.none() | st.integers(0, 3),
+    )
+    def begin(self, blocks, present, concurrency, max_span, min_span, tries, patient, seed):
+        super().begin(blocks, present, concurrency, None, max_span, tries, patient, seed)
+        self.make = lambda: scheduler_for(
+            blocks,
+            {block for block in present if block < blocks},
+            concurrency=concurrency,
+            on_demand=True,
+            min_span=min_span,
+            max_span=max_span,
+            tries=tries,
+            wait_for_completion=patient,
+            rng=None if seed is None else random.Random(seed),
+        )
+        self.scheduler, self.bitmap = self.make()
+        self.asked = set()  # demanded, and neither landed nor refused, as far as we were told
+        self.new = set()  # of these, the ones that no transfer has carried since their demand
+
+    def missing(self):
+        return set(range(self.blocks)) - self.present
+
+    # --- what readers ask for ---
+
+    @precondition(lambda self: self.blocks)
+    @rule(data=st.data())
+    def a_reader_demands(self, data):
+        first = data.draw(st.integers(0, self.blocks - 1))
+        self.demand(first, data.draw(st.integers(first, self.blocks)))
+
+    def demand(self, first, stop):
+        idle = set(range(first, stop)) - self.present - self.asked
+        assert self.call("demand", first, stop, self.now) == bool(idle)
+        if self.whole and idle:
+            idle = self.missing()  # there is nothing smaller to ask for
+        self.asked |= idle
+        self.new |= idle
+
+    def call(self, method, *args):
+        answer = super().call(method, *args)
+        if method == "granted_whole" and answer is not None:
+            self.asked = self.missing()
+            self.new.clear()
+        elif method == "ended":
+            self.collect()
+        return answer
+
+    def collect(self):
+        """Each refusal is of a missing block that was asked for, and is told once."""
+        for run in super().call("take_refused"):
+            blocks = set(blocks_of(run))
+            assert blocks <= self.asked - self.present
+            assert self.whole or not any(blocks & mine for mine in self.flying.values())
+            self.asked -= blocks
+            self.new -= blocks
+        assert super().call("take_refused") == []
+
+    # --- what it decides ---
+
+    def launch(self, span, mine):
+        if self.log[-1][0] == "adopt":
+            self.asked |= mine
+        assert mine <= self.asked, "nobody asked for it"
+        if not span.whole and mine & self.new:
+            assert mine <= self.new
+            assert (span.attempt, span.passes) == (0, 0), "a new demand has no history"
+        self.new -= mine
+        super().launch(span, mine)
+
+    def check_wait(self, until, for_reader):
+        assert until is None or until > self.now
+        waiting = self.asked - self.present
+        if not self.flying:
+            assert for_reader == (not waiting)
+            assert (until is None) == (not waiting), "nothing would ever happen again"
+
+    def check_finished(self):
+        self.finished = True
+        assert not self.flying
+        assert self.cancelled or not self.missing()
+
+    def finish_with_a_good_server(self):
+        """What was demanded comes or is refused by itself; then the rest comes when it is demanded."""
+        self.serve_well()
+        if not self.cancelled:
+            assert not self.asked - self.present, "a reader would wait for ever"
+            self.demand(0, self.blocks)
+            self.serve_well()
+        assert self.finished
+
+    def serve_well(self):
+        for _ in range(2000):
+            idle_before = not self.flying and not self.asked - self.present
+            self.decide()
+            if self.told:
+                self.end(next(iter(self.told)), MOVED)
+            elif self.flying and not self.cancelled:
+                span = next(iter(self.flying))
+                if not span.whole or len(self.flying) == 1:
+                    self.blocks_land_all(span)
+                self.end(span, None)
+            elif not self.flying:
+                self.now = max(self.now + 31.0, self.gate)
+            if self.finished or (idle_before and not self.cancelled):
+                return
+        raise AssertionError("no end")
+
+
+TestSchedulerOnDemand = DemandMachine.TestCase
+TestSchedulerOnDemand.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)

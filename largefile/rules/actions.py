@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-__all__ = ["DRAINING", "FINISHED", "Action", "Fault", "Signal", "Span", "Start", "Stop", "StopReason", "Wait"]
+__all__ = [
+    "DRAINING",
+    "FINISHED",
+    "Action",
+    "Fault",
+    "Refused",
+    "Signal",
+    "Span",
+    "Start",
+    "Stop",
+    "StopReason",
+    "Wait",
+]
 
 StopReason: TypeAlias = Literal["stalled", "whole", "cancelled", "hedged"]
 
@@ -57,7 +69,7 @@ class Wait(NamedTuple):
     """Nothing to do before `until` (seconds on the caller's clock; None: before the next event)."""
 
     until: float | None
-    #: The window is full: only `Scheduler.consumed` makes room.
+    #: Only the reader can go on: by `Scheduler.consumed` (its window is full) or `Scheduler.demand`.
     for_reader: bool = False
 
 
@@ -72,6 +84,15 @@ DRAINING: Final = Signal.DRAINING
 FINISHED: Final = Signal.FINISHED
 
 Action: TypeAlias = Start | Stop | Wait | Signal
+
+
+class Refused(NamedTuple):
+    """Demanded blocks that were given up: nobody fetches them until they are demanded again."""
+
+    first_block: int
+    stop_block: int
+    #: The last failure; one object for all blocks that were given up for it.
+    error: Exception
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,19 @@ Rules that this file keeps:
     admitted only when it is alone, and of several only one is (`granted_whole` says so).
 4.  A present block is never asked for, except inside the whole body of a server that has no ranges.
 5.  Nothing starts at or beyond ``head + window``, nor before the host's Retry-After.
-6.  Unfinished work always has a transfer in flight, a timer (`Wait.until`) or a full window.
+6.  Unfinished work always has a transfer in flight, a timer (`Wait.until`), or a reader to wait for: its
+    window is full, or nothing that it demanded is missing.
 7.  FINISHED comes only when every block is present or given up, or after `cancel` or a fatal fault, and
     only when nothing is in flight.
 8.  It ends. A request that lands no block costs its run an attempt, or a pass, and both are bounded; a host
     that gives nothing to anybody is given up as a whole; passes over given-up blocks are bounded too.
+9.  On demand, a block is fetched only after `demand`, but for the adopted transfer and a whole body. Every
+    demanded block ends up present, or is told once by `take_refused` and is as if it had never been
+    demanded; unless the job ends by `cancel` or a fatal fault, which refuse nothing.
 
-Theory of operation. `SpanPlan` knows the blocks and cuts spans, `Patience` knows what failures cost, and
-the scheduler knows the transfers in flight. A span goes through
+Theory of operation. `SpanPlan` knows the blocks and cuts spans, `Patience` knows what failures cost,
+`Passes` or `Refusals` what becomes of blocks that are given up, and the scheduler knows the transfers in
+flight. A span goes through
 
     Start -> granted (shortened, or made whole) -> landed, landed, ... -> ended
 
@@ -26,7 +31,9 @@ or is given up. A span that landed a block has shown that it can be served: the 
 failures. One that landed nothing has failed once more than before.
 
 In a window the blocks come in order, so a block given up means that the reader never gets past it, and all
-that is left is given up with it.
+that is left is given up with it. On demand nothing is given up for ever, so FINISHED needs every block.
+A host that is given up has refused all that was demanded; the next demand tries it again, from the
+beginning, and so does a demand after a time in which nothing was to be done.
 
 Places kept free. *Hedging*: when the plan is exhausted and the allowance is not, the slowest flight can be
 doubled: `_start_or_wait` is where it is decided, ``Stop(span, "hedged")`` how the loser ends, and rule 3 is
@@ -39,25 +46,26 @@ from __future__ import annotations
 from random import Random
 
 from largefile.core.bitmap import Bitmap
-from largefile.errors import IncompleteError
 from largefile.rules.actions import (
     DRAINING,
     FINISHED,
     Action,
     Fault,
+    Refused,
     Signal,
     Span,
     Start,
     Stop,
     Wait,
 )
+from largefile.rules.demand import DemandPlan
+from largefile.rules.endings import Ending, Passes, Refusals
 from largefile.rules.flights import Flight, Flights
+from largefile.rules.parked import Run
 from largefile.rules.patience import Patience
-from largefile.rules.spans import Run, SpanPlan
+from largefile.rules.spans import SpanPlan
 
 __all__ = ["DRAINING", "FINISHED", "Action", "Fault", "Scheduler", "Signal", "Span", "Start", "Stop", "Wait"]
-
-_SHORT = Fault(IncompleteError("the transfer ended before its blocks were all there"))
 
 
 class Scheduler:
@@ -73,6 +81,9 @@ class Scheduler:
         Most transfers in flight.
     max_span : int
         Most bytes asked for at once, rounded down to whole blocks, but at least one.
+    min_span : int
+        A span that is cut as a share of what is left has no fewer bytes, rounded up to whole blocks, if so
+        many are missing in a row and `max_span` allows it. With a window, the share is one of the window.
     window : int or None
         For a reader in order: blocks at or beyond ``head + window`` are not started.
     head : int
@@ -89,6 +100,8 @@ class Scheduler:
         Try given-up blocks again after a pause, if only retryable faults were seen.
     max_iterations : int
         Passes in a row that may land nothing, with `wait_for_completion`.
+    on_demand : bool
+        Fetch only what `demand` names; there are no passes then, and there can not be a window.
 
     Raises
     ------
@@ -132,29 +145,35 @@ class Scheduler:
         rng: Random | None = None,
         wait_for_completion: bool = False,
         max_iterations: int = 10,
+        on_demand: bool = False,
+        min_span: int = 1,
     ) -> None:
         _check(concurrency >= 1, "concurrency", concurrency, "at least 1")
         _check(block_size >= 1, "block_size", block_size, "at least 1")
         _check(max_span >= 1, "max_span", max_span, "at least 1")
+        _check(min_span >= 1, "min_span", min_span, "at least 1")
         _check(window is None or window >= 1, "window", window, "at least 1, or None")
+        _check(window is None or not on_demand, "window", window, "None on demand")
         _check(tries >= 1, "tries", tries, "at least 1")
         _check(backoff > 0, "backoff", backoff, "above 0")
         _check(stall_timeout > 0, "stall_timeout", stall_timeout, "above 0")
         _check(0 <= head <= len(present), "head", head, f"from 0 to {len(present)}")
         blocks = -(-content_size // block_size)
         _check(len(present) == blocks, "len(present)", len(present), f"{blocks}, one for each block")
-        max_blocks = max(1, max_span // block_size)
+        least, most = -(-min_span // block_size), max(1, max_span // block_size)
         self._present = present
-        self._plan = SpanPlan(present, max_blocks=max_blocks, window=window, head=head)
         self._patience = Patience(concurrency=concurrency, tries=tries, backoff=backoff, rng=rng)
         self._flights = Flights(stall_timeout)
-        self._max_iterations = max_iterations if wait_for_completion else 0
-        self._idle_passes = 0
-        self._permanent = False  # a fault that no further pass can cure
-        self._dead = False  # all that is left was given up at once
+        self._plan: SpanPlan
+        self._ending: Ending
+        if on_demand:
+            self._plan = plan = DemandPlan(present, max_blocks=most, min_blocks=least)
+            self._ending = Refusals(plan, self._patience)
+        else:
+            self._plan = SpanPlan(present, max_blocks=most, min_blocks=least, window=window, head=head)
+            self._ending = Passes(self._plan, self._patience, max_iterations if wait_for_completion else 0)
         self._cancelled = False
         self.error: Exception | None = None  #: the fatal fault's
-        self.iterations = 1  #: passes over the outstanding blocks
         self.retries = 0  #: requests made again after a failure
         self.finished = False  #: FINISHED was answered
 
@@ -170,8 +189,8 @@ class Scheduler:
             return stop
         if self._cancelled:
             return DRAINING if self._flights else self._finish()
-        if self._dead or self._plan.exhausted:
-            return self._wait() if self._flights else self._next_pass(now)
+        if self._ending.dead or self._plan.exhausted:
+            return self._wait() if self._flights else self._ending.idle(now) or self._finish()
         return self._start_or_wait(now)
 
     def _start_or_wait(self, now: float) -> Action:
@@ -207,19 +226,6 @@ class Scheduler:
         """Wait for `until` or for the first transfer that would have stalled by then."""
         times = [at for at in (until, self._flights.first_stall) if at is not None]
         return Wait(min(times, default=None), for_reader)
-
-    def _next_pass(self, now: float) -> Action:
-        """Nothing is in flight and nothing may start: begin again with what was given up, or end."""
-        again = self.given_up and not self._permanent and self._idle_passes < self._max_iterations
-        if not again:
-            return self._finish()
-        self._idle_passes += 1
-        self.iterations += 1
-        self._dead = False
-        at = now + self._patience.delay(self._idle_passes)
-        self._patience.start_over(at)
-        self._plan.revive(at)
-        return Wait(at)
 
     def _finish(self) -> Signal:
         self.finished = True
@@ -269,7 +275,7 @@ class Scheduler:
             return None  # whoever has the whole had all others stopped; two would stop each other
         flight.heard = now
         self._plan.become_whole()
-        self._dead = False
+        self._ending.become_whole()
         span.first_block, span.stop_block, span.whole = 0, self._plan.num_blocks, True
         flight.left, flight.received = self._left(span), 0  # its bytes are counted from byte 0 now
         self._flights.stop_all("whole", but=flight)
@@ -306,7 +312,7 @@ class Scheduler:
             flight.left = left
             flight.landed = True
             self._patience.landed()
-            self._idle_passes = 0
+            self._ending.landed()
 
     def ended(self, span: Span, fault: Fault | None, now: float) -> bool:
         """The transfer is over, for whatever reason; what did not land goes back.
@@ -328,36 +334,12 @@ class Scheduler:
         if not missing:
             self._patience.ended_well()
         elif self._cancelled:
-            self._put_back([Run(first, stop) for first, stop in missing], now)
+            for first, stop in missing:
+                self._plan.park(Run(first, stop), now)
         else:
-            self._take_back(flight, missing, fault or _SHORT, in_flight, now)
+            served = self._flights.served
+            self._ending.take_back(flight, missing, fault, served=served, in_flight=in_flight, now=now)
         return True
-
-    def _take_back(
-        self, flight: Flight, missing: list[tuple[int, int]], fault: Fault, in_flight: int, now: float
-    ) -> None:
-        """Park what a transfer did not bring, or give it up."""
-        served = self._flights.served
-        charge = self._patience.charge(flight, fault, served=served, in_flight=in_flight, now=now)
-        whole = [(0, self._plan.num_blocks)]
-        runs = [
-            Run(first, stop, charge.attempt, charge.passes, again=charge.blamed)
-            for first, stop in (whole if flight.span.whole else missing)
-        ]
-        self._dead |= charge.dead
-        if charge.hopeless:
-            self._give_up(runs, permanent=not fault.retryable)
-        else:
-            self._put_back(runs, now + charge.delay)
-
-    def _put_back(self, runs: list[Run], not_before: float) -> None:
-        for run in runs:
-            self._plan.park(run, not_before)
-
-    def _give_up(self, runs: list[Run], permanent: bool) -> None:
-        self._plan.given += runs
-        self._permanent |= permanent
-        self._dead |= self._plan.window is not None  # no reader in order gets past it
 
     # --- what the reader and the caller do -------------------------------------------------------
 
@@ -378,8 +360,22 @@ class Scheduler:
         plan.head = head_block
         return moved and plan.window is not None
 
+    def demand(self, first_block: int, stop_block: int, now: float) -> bool:
+        """Fetch blocks [first_block, stop_block): those not present, in flight or demanded already.
+
+        Raises
+        ------
+        ValueError
+            If they are not blocks of the content, or nothing is fetched on demand here.
+        """
+        return self._ending.demand(first_block, stop_block, now, alone=not self._flights)
+
+    def take_refused(self) -> list[Refused]:
+        """What was demanded and given up since the last call, each missing block once."""
+        return self._ending.take_refused()
+
     def wanted(self, block: int) -> bool:
-        """A reader is blocked on `block`: it goes first, when it may go."""
+        """A reader is blocked on `block`: it goes first, when it may go; on demand, if it was demanded."""
         _check(0 <= block < self._plan.num_blocks, "block", block, f"from 0 to {self._plan.num_blocks - 1}")
         self._plan.want(block)
         return True
@@ -414,13 +410,18 @@ class Scheduler:
 
     @property
     def remaining_blocks(self) -> int:
-        """Blocks neither present, nor in flight, nor given up."""
-        return 0 if self._dead else self._plan.remaining
+        """Blocks neither present, nor in flight, nor given up; whether demanded or not."""
+        return self._ending.remaining
 
     @property
     def given_up(self) -> int:
-        """Blocks that are not tried any more in this pass."""
-        return self._plan.given_up + (self._plan.remaining if self._dead else 0)
+        """Blocks that are not tried any more in this pass; on demand none, as `take_refused` has them."""
+        return self._ending.given_up
+
+    @property
+    def iterations(self) -> int:
+        """Passes over the outstanding blocks."""
+        return self._ending.iterations
 
     @property
     def errors(self) -> int:

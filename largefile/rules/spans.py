@@ -12,28 +12,18 @@ one. In-flight blocks are known to the scheduler, present ones to the caller's b
 The size of a span is guided self-scheduling: a share of what is left, so that requests are large while
 much is left and small at the end, and no connection finishes long after the others. In a window (a ring
 of places) the share is one of the window, aligned, so that the ring's places are used in whole spans.
+
+Blocks that are fetched on demand are planned by `largefile.rules.demand`.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from largefile.core.bitmap import Bitmap
+from largefile.rules.parked import Parked, Run, Waiting
 
 __all__ = ["Run", "SpanPlan"]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Adjacent missing blocks and their history; see `Span` for the fields' meaning."""
-
-    first: int
-    stop: int
-    attempt: int = 0
-    passes: int = 0
-    #: It comes back after a failure, so its next request is a retry.
-    again: bool = False
 
 
 class SpanPlan:
@@ -44,7 +34,9 @@ class SpanPlan:
     present : Bitmap
         Blocks in place; the caller's own, only read.
     max_blocks : int
-        Longest run without a window, in blocks.
+        Longest run, in blocks.
+    min_blocks : int
+        Without a window, a run is not cut shorter than this; `max_blocks` goes before it.
     window : int or None
         Places in the ring, in blocks: nothing at or beyond ``head + window`` is handed out.
     head : int
@@ -57,7 +49,15 @@ class SpanPlan:
     Run(first=0, stop=12, attempt=0, passes=0, again=False)
     """
 
-    def __init__(self, present: Bitmap, *, max_blocks: int, window: int | None = None, head: int = 0) -> None:
+    def __init__(
+        self,
+        present: Bitmap,
+        *,
+        max_blocks: int,
+        min_blocks: int = 1,
+        window: int | None = None,
+        head: int = 0,
+    ) -> None:
         self.num_blocks = len(present)
         self.head = head
         self.window = window
@@ -65,10 +65,11 @@ class SpanPlan:
         self.whole = False
         self._present = present
         self._max_blocks = max_blocks
+        self._min_blocks = min_blocks
         self._taken = present.copy()
         self._cursor = 0
-        self._parked: list[tuple[float, int, Run]] = []
-        self._wanted: list[int] = []
+        self._parked = Parked()
+        self._wanted: dict[int, None] = {}  # in the order of the wishes
         if window is not None:
             self._taken.set_run(0, head)
         self._free = self.num_blocks - self._taken.count()
@@ -78,7 +79,7 @@ class SpanPlan:
     @property
     def remaining(self) -> int:
         """Blocks free or parked: neither present, nor in flight, nor given up."""
-        return self._free + sum(self.count_missing(run.first, run.stop) for _, _, run in self._parked)
+        return self._free + sum(self.count_missing(run.first, run.stop) for _, run in self._parked)
 
     @property
     def exhausted(self) -> bool:
@@ -88,7 +89,8 @@ class SpanPlan:
     @property
     def due(self) -> float | None:
         """When the first parked run may go, None if there is none."""
-        return self._parked[0][0] if self._parked else None
+        first = self._parked.first
+        return None if first is None else first.not_before
 
     @property
     def held_by_window(self) -> bool:
@@ -134,6 +136,9 @@ class SpanPlan:
         """
         if self.whole:
             return self._take_whole(now) if idle else None
+        return self._choose(now, shares, idle, fresh_first)
+
+    def _choose(self, now: float, shares: int, idle: bool, fresh_first: bool) -> Run | None:
         wish = self._take_wanted(now, shares, idle)
         if wish is not None:
             return wish
@@ -156,19 +161,23 @@ class SpanPlan:
     def _take_whole(self, now: float) -> Run | None:
         if not self.count_missing(0, self.num_blocks):
             self._parked.clear()  # transfers that were stopped for it have brought the last of it
-        return self._parked.pop(0)[2] if self._parked and self._parked[0][0] <= now else None
+        first = self._parked.first
+        if first is None or first.not_before > now:
+            return None
+        self._parked.remove(first)
+        return first.run
 
     def _take_wanted(self, now: float, shares: int, idle: bool) -> Run | None:
         for block in tuple(self._wanted):
             if not self._taken[block]:
                 run = self._cut_fresh(block, shares, idle)
-            elif (entry := self._parked_at(block)) is None:
-                self._wanted.remove(block)  # present, in flight or given up: nothing to hurry
+            elif (waiting := self._parked.at(block)) is None:
+                del self._wanted[block]  # present, in flight or given up: nothing to hurry
                 continue
             else:
-                run = self._split_parked(entry, block, shares) if entry[0] <= now else None
+                run = self._cut_parked(waiting, block, shares) if waiting.not_before <= now else None
             if run is not None:
-                self._wanted.remove(block)
+                del self._wanted[block]
                 return run
         return None
 
@@ -180,7 +189,7 @@ class SpanPlan:
         return self._cut_fresh(found, shares, idle)
 
     def _cut_fresh(self, first: int, shares: int, idle: bool) -> Run | None:
-        stop = self._cut(first, self.num_blocks, shares)
+        stop = self._cut(first, self.num_blocks, self._size(self.remaining, shares))
         gap = self._taken.find_set(first, stop)
         stop = stop if gap is None else gap
         limit = self._limit()
@@ -196,35 +205,42 @@ class SpanPlan:
         return Run(first, stop)
 
     def _take_parked(self, now: float, shares: int) -> Run | None:
-        while self._parked and self._parked[0][0] <= now:
-            run = self._split_parked(self._parked[0], self._parked[0][1], shares)
+        while (waiting := self._parked.first) is not None and waiting.not_before <= now:
+            run = self._cut_parked(waiting, waiting.run.first, shares)
             if run is not None:
                 return run
         return None
 
-    def _split_parked(self, entry: tuple[float, int, Run], first: int, shares: int) -> Run | None:
+    def _cut_parked(self, waiting: Waiting, first: int, shares: int) -> Run | None:
+        # A run that came back does not count for its own size: it goes again in smaller pieces.
+        left = self.remaining - self.count_missing(first, waiting.run.stop)
+        return self._split(waiting, first, self._size(left, shares))
+
+    def _split(self, waiting: Waiting, first: int, size: int) -> Run | None:
         """Hand out a piece of a parked run from `first` on; the rest stays. None: all are present."""
-        not_before, _, run = entry
-        self._parked.remove(entry)
+        not_before, run = waiting
+        self._parked.remove(waiting)
         if first > run.first:
             self.park(replace(run, stop=first, again=False), not_before)
         missing = self.missing(first, run.stop)
         if not missing:
             return None
         start, gap = missing[0]
-        stop = self._cut(start, gap, shares)
+        stop = self._cut(start, gap, size)
         for rest_first, rest_stop in [(stop, gap), *missing[1:]]:
             if rest_first < rest_stop:
                 self.park(replace(run, first=rest_first, stop=rest_stop, again=False), not_before)
         return replace(run, first=start, stop=stop)
 
-    def _parked_at(self, block: int) -> tuple[float, int, Run] | None:
-        return next((entry for entry in self._parked if entry[1] <= block < entry[2].stop), None)
+    def _size(self, left: int, shares: int) -> int:
+        """How many blocks a span should have: its share of the `left` ones, or of the window."""
+        share = left // shares if self.window is None else self.window // shares
+        least = self._min_blocks if self.window is None else 1
+        return min(max(share, least), self._max_blocks)
 
-    def _cut(self, first: int, stop: int, shares: int) -> int:
+    def _cut(self, first: int, stop: int, size: int) -> int:
         if self.window is None:
-            return min(stop, first + min(max(self.remaining // shares, 1), self._max_blocks))
-        size = max(1, self.window // shares)
+            return min(stop, first + size)
         return self._ring_end(first, min(stop, first - first % size + size))
 
     def _ring_end(self, first: int, stop: int) -> int:
@@ -242,11 +258,11 @@ class SpanPlan:
         """
         if self.whole:
             run = replace(run, first=0, stop=self.num_blocks)
-        entry = (not_before, run.first, run)
-        if self.whole and self._parked:
-            self._parked = [max(self._parked[0], entry, key=_date_and_place)]
-        else:
-            insort(self._parked, entry, key=_date_and_place)
+            if (other := self._parked.first) is not None:
+                if other.not_before >= not_before:
+                    return
+                self._parked.remove(other)
+        self._parked.add(run, not_before)
 
     def landed(self, first: int, stop: int) -> None:
         """These blocks are not free (any more)."""
@@ -272,9 +288,5 @@ class SpanPlan:
 
     def want(self, block: int) -> None:
         """Hand this block out before any other."""
-        if block not in self._wanted and not self._present[block]:
-            self._wanted.append(block)
-
-
-def _date_and_place(entry: tuple[float, int, Run]) -> tuple[float, int]:
-    return entry[:2]  # runs have no order of their own
+        if not self.whole and not self._present[block]:
+            self._wanted[block] = None

@@ -6,7 +6,7 @@ import random
 
 from largefile.core.bitmap import Bitmap
 from largefile.errors import NetworkError, NotFoundError, ThrottledError
-from largefile.rules.schedule import FINISHED, Fault, Scheduler, Start, Stop
+from largefile.rules.schedule import FINISHED, Fault, Scheduler, Start, Stop, Wait
 
 RESET = Fault(NetworkError("reset"))
 BUSY = Fault(ThrottledError("503"), pushback=True)
@@ -56,7 +56,7 @@ class Server:
     def run(self, limit=20_000):
         for _ in range(limit):
             action = self.scheduler.next_action(self.now)
-            if action is FINISHED:
+            if self.is_over(action):
                 return self
             if isinstance(action, Start):
                 self.asked.append((self.now, *blocks_of(action.span)))
@@ -66,6 +66,9 @@ class Server:
             else:
                 self.wait(action)
         raise AssertionError("no end")
+
+    def is_over(self, action):
+        return action is FINISHED
 
     def wait(self, action):
         if self.flying:
@@ -86,6 +89,21 @@ class Server:
         for block in missing:
             land(self.scheduler, self.bitmap, block, block + 1)
         self.scheduler.ended(span, fault, self.now)
+
+
+class DemandServer(Server):
+    """The same, for a scheduler on demand: `run` ends when only a reader can go on."""
+
+    def is_over(self, action):
+        return action is FINISHED or (not self.flying and action == Wait(None, for_reader=True))
+
+    def demand(self, first, stop):
+        return self.scheduler.demand(first, stop, self.now)
+
+
+def refused_blocks(scheduler):
+    """Every block that was refused since the last call, once for each time."""
+    return [block for run in scheduler.take_refused() for block in range(run.first_block, run.stop_block)]
 
 
 def all_of(span):
