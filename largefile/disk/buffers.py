@@ -10,7 +10,32 @@ from largefile.disk.lanes import BufferLane
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["BufferStore"]
+__all__ = ["BufferStore", "check_fillable"]
+
+
+def check_fillable(buffer: Buffer) -> None:
+    """Raise unless bytes can be put into `buffer` at the places where its items are read.
+
+    Raises
+    ------
+    TypeError
+        If it is read-only, or no buffer at all.
+    ValueError
+        If its items do not lie side by side in their own order: a slice with a step, or Fortran's order.
+
+    Examples
+    --------
+    >>> check_fillable(bytearray(10))
+    >>> check_fillable(memoryview(bytearray(10))[::2])
+    Traceback (most recent call last):
+    ...
+    ValueError: the buffer is not C-contiguous, needed is one whose items lie in a row
+    """
+    with memoryview(buffer) as view:
+        if view.readonly:
+            raise TypeError("the buffer is read-only, needed is a writable one")
+        if not view.c_contiguous:
+            raise ValueError("the buffer is not C-contiguous, needed is one whose items lie in a row")
 
 
 class BufferStore:
@@ -19,14 +44,15 @@ class BufferStore:
     Parameters
     ----------
     buffer : writable buffer
-        At least as long as the content; bytes after it are not touched.
+        C-contiguous and at least as long as the content; bytes after it are not touched. It must stay as
+        long as it is: whoever fills holds a view of it meanwhile.
     content_size, block_size : int
         Bytes.
 
     Raises
     ------
-    ValueError
-        If the buffer is too short, or read-only.
+    ValueError, TypeError
+        If the buffer is too short, or as `check_fillable` does.
 
     Examples
     --------
@@ -43,9 +69,8 @@ class BufferStore:
     """
 
     def __init__(self, buffer: Buffer, content_size: int, block_size: int) -> None:
+        check_fillable(buffer)
         with memoryview(buffer) as view:
-            if view.readonly:
-                raise ValueError("the buffer is read-only")
             if view.nbytes < content_size:
                 raise ValueError(f"the buffer has {view.nbytes} bytes, and the content {content_size}")
         self.content_size = content_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from largefile.disk.buffers import BufferStore
+from largefile.disk.buffers import BufferStore, check_fillable
 from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
 from largefile.engine.session import Session
@@ -49,14 +49,13 @@ class Filling:
         self._options = options
         self._digest = parse_digest(digest) if digest is not None else None
         self._session: Session | None = None
-        with memoryview(target) as view:
-            if view.readonly:
-                raise TypeError("the buffer is read-only, needed is a writable one")
+        check_fillable(target)
 
     def run(self) -> DownloadStatus:
         """Fill; the errors of `largefile.download`, each with the `status` reached."""
         try:
-            with self._source:
+            # The view keeps a bytearray from being resized, and a map from being closed, under the transfers.
+            with self._source, memoryview(self._target):
                 return self._fill()
         except LargeFileError as error:
             error.status = DownloadStatus.of(self.stats(), resumable=False)
