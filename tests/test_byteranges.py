@@ -321,6 +321,167 @@ def test_threads_that_set_and_threads_that_wait_all_come_to_the_end():
     assert max(told) == blocks.tail()
 
 
+# --- waiting for one block --------------------------------------------------------------------------
+
+
+@given(histories(), st.integers(-3, 2**63 + 3))
+def test_wait_set_without_time_is_is_set(case, pos):
+    real, model = replay(ByteRanges, case)
+    for at in {pos, -1, 0, model.size - 1, model.size}:
+        if 0 <= at < model.size:
+            assert real.wait_set(at, timeout=0) == real.is_set(at) == (model.block(at) in model.on)
+        else:
+            with pytest.raises(IndexError, match=f"byte {at} of {model.size}"):
+                real.wait_set(at, timeout=0)
+
+
+def test_a_block_is_seen_by_its_waiter_however_close_it_is_set():
+    for _ in range(200):
+        blocks = ByteRanges(2, 1)
+        together = threading.Barrier(2)
+        seen = []
+
+        def wait(blocks=blocks, together=together, seen=seen):
+            together.wait()
+            seen.append(blocks.wait_set(1, PATIENCE))
+
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        together.wait()
+        blocks.set(1)
+        waiter.join()
+        assert seen == [True]
+
+
+@pytest.mark.parametrize("how", ["set", "set_block", "set_blocks_from"])
+def test_each_waiter_is_woken_by_his_own_block(how):
+    blocks, came = ByteRanges(12 * 10, 10), []
+    order = random.Random(3).sample(range(12), 12)
+    more = Bitmap(12)
+
+    def wait(block):
+        together.wait()
+        # The last byte of the block, for one of the two who wait for each.
+        assert blocks.wait_set(10 * block + 9 * (block % 2), PATIENCE)
+        came.append(block)
+
+    together = threading.Barrier(25)
+    threads = [threading.Thread(target=wait, args=(block,)) for block in order * 2]
+    for thread in threads:
+        thread.start()
+    together.wait()
+    for done, block in enumerate(order, 1):
+        more.set(block)
+        if how == "set_blocks_from":
+            blocks.set_blocks_from(more)
+        else:
+            getattr(blocks, how)(block if how == "set_block" else 10 * block)
+        for thread in (threads[done - 1], threads[done + 11]):
+            thread.join()
+        assert sorted(came) == sorted(order[:done] * 2)
+
+
+def test_a_wait_has_its_end():
+    blocks = ByteRanges(1010, 250)
+    blocks.set(0)
+    for timeout in (0, 0.01, -1, -2.5):
+        assert not blocks.wait_set(250, timeout)
+    assert blocks.wait_set(0, 1e300)
+    with pytest.raises(TypeError):
+        blocks.wait_set(250, "soon")
+    assert not blocks.wait_set(250, 0)
+
+
+def test_wake_ends_every_wait_for_a_block_and_none_for_the_tail():
+    blocks, answers = ByteRanges(100, 10), []
+    tail = threading.Thread(target=lambda: answers.append(blocks.wait_tail(timeout=PATIENCE)))
+    waiters = [
+        threading.Thread(target=lambda at=at: answers.append(blocks.wait_set(at))) for at in (5, 55, 57)
+    ]
+    for thread in (tail, *waiters):
+        thread.start()
+    while any(thread.is_alive() for thread in waiters):
+        blocks.wake()
+    assert answers == [False] * 3
+    assert tail.is_alive()
+    blocks.set(0)
+    tail.join()
+    assert answers[3:] == [ByteRange(0, 9)]
+
+
+def test_a_wake_is_not_missed_by_who_looked_before_it():
+    blocks = ByteRanges(100, 10)
+    before = blocks.wakes
+    blocks.wake()
+    assert blocks.wakes == before + 1
+    assert not blocks.wait_set(0, PATIENCE, wakes=before)
+    blocks.set(0)
+    assert blocks.wait_set(0, PATIENCE, wakes=before)
+    assert not blocks.wait_set(10, 0.01, wakes=blocks.wakes)
+
+
+def test_a_closing_that_is_looked_for_first_never_leaves_a_waiter_behind():
+    for _ in range(200):
+        blocks, closed, together = ByteRanges(2, 1), [], threading.Barrier(2)
+
+        def wait(blocks=blocks, closed=closed, together=together):
+            together.wait()
+            while True:
+                wakes = blocks.wakes
+                if closed:
+                    break
+                blocks.wait_set(0, PATIENCE, wakes)
+
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        together.wait()
+        closed.append(True)
+        blocks.wake()
+        waiter.join(PATIENCE / 2)
+        assert not waiter.is_alive()
+
+
+def test_a_block_that_was_set_and_cleared_again_was_set():
+    blocks, answers = ByteRanges(20, 10), []
+    blocks.on_extend(lambda tail: blocks.clear(0))  # before `set` is over, and so mostly before he looks
+    for _ in range(20):
+        waiter = threading.Thread(target=lambda: answers.append(blocks.wait_set(0, PATIENCE)))
+        waiter.start()
+        while waiter.is_alive():
+            blocks.set(0)
+    assert answers == [True] * 20
+
+
+def test_threads_that_set_and_threads_that_wait_for_any_block_all_come_to_the_end():
+    blocks, together, missed = ByteRanges(2000, 1), threading.Barrier(7), []
+
+    def work(part):
+        together.wait()
+        for block in random.Random(part).sample(range(2000), 2000):
+            if block % 2 == part:
+                blocks.set_block(block)
+
+    def follow(seed):
+        together.wait()
+        for block in random.Random(seed).sample(range(2000), 300):
+            if not blocks.wait_set(block, PATIENCE) or not blocks.bitmap[block]:
+                missed.append(block)
+
+    def disturb():
+        together.wait()
+        while not blocks.complete:
+            blocks.wait_set(1999, 0)
+
+    threads = [threading.Thread(target=work, args=(part,)) for part in range(2)]
+    threads += [threading.Thread(target=follow, args=(seed,)) for seed in range(4)]
+    threads += [threading.Thread(target=disturb)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert missed == []
+
+
 def test_writing_the_index_text_beside_writers_never_tears():
     blocks = ByteRanges(6400, 10)
     stop = threading.Event()

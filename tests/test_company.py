@@ -1,8 +1,12 @@
-"""Two creators of one download, at any two moments: one of them has it, and the other is told."""
+"""Two creators of one download, at any two moments: one of them has it, and the other is told. And readers
+beside a writer, who wait for a byte: they get it, or are told why not."""
 
 import errno
+import random
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -12,7 +16,13 @@ from largefile.disk.files import LocalFile
 from largefile.disk.leftovers import remove_unborn
 from largefile.disk.opening import open_cache_files
 from largefile.engine.destination import Destination
-from largefile.errors import CacheBusyError, CacheIOError, PartialFileError
+from largefile.errors import (
+    CacheBusyError,
+    CacheIOError,
+    CachePoisonedError,
+    InvalidOffsetError,
+    PartialFileError,
+)
 
 UNCOUNTED = ("calls", "act", "close", "unlock_ofd", "boot_id", "host", "process_start")
 
@@ -181,6 +191,110 @@ def test_a_cache_that_was_begun_anew_while_it_was_being_opened_is_not_written(tm
         for file in files:
             file.close()
     check_won(begin(tmp_path / "x"), tmp_path / "x")
+
+
+# --- who waits for a byte -----------------------------------------------------------------------
+
+PATIENCE = 30.0  # seconds until a wait that should end is called a hang
+
+
+@pytest.fixture
+def writer(tmp_path):
+    with begin(tmp_path / "x") as cache:
+        yield cache
+
+
+@pytest.fixture(params=["the cache itself", "a follower"])
+def reader(request, writer, tmp_path):
+    if request.param == "the cache itself":
+        yield writer
+        return
+    there = Destination(tmp_path / "x")
+    with LocalDownloadCache.open(there.part, there.index, read_only=True) as follower:
+        yield follower
+
+
+class Waiter(threading.Thread):
+    """A thread that waits for a byte; `result` is the answer, or the exception."""
+
+    def __init__(self, reader, pos, timeout=PATIENCE):
+        super().__init__(daemon=True)
+        self.reader, self.pos, self.timeout = reader, pos, timeout
+        self.result = "none"
+        self.start()
+
+    def run(self):
+        try:
+            self.result = self.reader.wait_for(self.pos, self.timeout)
+            if self.result:
+                self.result = self.reader.read_at(1, self.pos)
+        except (ValueError, CachePoisonedError) as error:
+            self.result = error
+
+    def answer(self):
+        self.join(PATIENCE + 10)
+        return self.result
+
+
+def test_each_byte_is_there_when_its_wait_is_over_in_whatever_order_they_come(writer, reader):
+    rng = random.Random(2)
+    waiters = [Waiter(reader, 100 * block + rng.choice([0, 37, 99])) for block in range(10)]
+    for block in rng.sample(range(10), 10):
+        writer.write_at(bytes([block]) * 100, 100 * block)
+        assert waiters[block].answer() == bytes([block])
+    assert reader.wait_for(999, timeout=0)
+
+
+def test_a_byte_that_does_not_come_is_waited_for_as_long_as_was_said(writer, reader):
+    writer.write_at(bytes(100), 0)
+    assert reader.wait_for(99, timeout=0)
+    for timeout in (0, 0.1, -1):
+        began = time.monotonic()
+        assert not reader.wait_for(100, timeout)
+        assert timeout <= time.monotonic() - began < PATIENCE / 2
+
+
+@pytest.mark.parametrize("pos", [-1, 1000, 2**70])
+def test_a_byte_that_does_not_exist_is_not_waited_for(reader, pos):
+    with pytest.raises(InvalidOffsetError, match=f"offset {pos} must be"):
+        reader.wait_for(pos)
+
+
+def test_a_close_ends_every_wait_at_any_moment(tmp_path):
+    there = Destination(tmp_path / "x")
+    for number in range(20):
+        for read_only in (False, True):
+            begin(tmp_path / "x").close()
+            reader = LocalDownloadCache.open(there.part, there.index, read_only=read_only)
+            waiters = [Waiter(reader, pos, None if number % 2 else PATIENCE) for pos in (0, 500, 999)]
+            reader.close()
+            for waiter in waiters:
+                answer = waiter.answer()
+                assert isinstance(answer, ValueError), answer
+            with pytest.raises(ValueError, match="closed"):
+                reader.wait_for(0)
+
+
+def test_a_failure_of_the_disk_ends_every_wait(writer, reader):
+    waiters = [Waiter(reader, pos) for pos in (0, 500, 999)]
+    writer.poison("the disk lost something")
+    for waiter in waiters:
+        assert isinstance(waiter.answer(), CachePoisonedError)
+    with pytest.raises(CachePoisonedError):
+        reader.wait_for(0, 0)
+
+
+def test_a_tail_is_waited_for_as_before_beside_waits_for_bytes(writer, reader):
+    tails = []
+    follow = threading.Thread(target=lambda: tails.append(reader.tail(PATIENCE)))
+    follow.start()
+    waiter = Waiter(reader, 950)
+    writer.write_at(bytes(100), 900)
+    assert waiter.answer() == bytes(1)
+    assert follow.is_alive()
+    writer.write_at(bytes(100), 0)
+    follow.join(PATIENCE)
+    assert [tail.last for tail in tails] == [99]
 
 
 # --- real processes -----------------------------------------------------------------------------

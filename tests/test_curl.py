@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from pathlib import Path
 
 import certifi
 import pycurl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from largefile.core.sink import BlockSink
-from largefile.events import Ended, Fetch, Outcome, Response
+from largefile.core.sink import PAUSE, BlockSink
+from largefile.events import Answered, Ended, Fetch, Outcome, Response
 from largefile.testing.script import Behaviour, Content, pattern
 from largefile.testing.server import LoopbackServer
 from largefile.wire.ca import VARIABLES, choose_ca_file
@@ -327,6 +328,145 @@ def test_close_leaves_no_descriptor_whatever_is_under_way():
         server.close()
     # The server's own ends are closed with it, so nothing may be left at all.
     assert set(OPEN_FILES.iterdir()) <= before
+
+
+# --- without a place -------------------------------------------------------------------------------
+
+
+class Dole:
+    """A lane with one place of at most `sizes` bytes each in turn, free again when `free` says so."""
+
+    def __init__(self, sizes, stop, wake):
+        self.sizes, self.stop, self.wake = sizes, stop, wake
+        self.place = bytearray(max(sizes))
+        self.landed = bytearray()
+        self.begun = self.refusals = self.free = 0
+
+    def settle(self, sink):
+        begin = len(self.landed)
+        if sink.at == self.until:
+            self.landed += self.place[: self.until - begin]
+
+    def more(self, sink):
+        if not self.free:
+            self.refusals += 1
+            self.wake()  # as the one who is to free a place waits in the poll
+            return False
+        self.free -= 1
+        self.until = min(sink.at + self.sizes[self.begun % len(self.sizes)], self.stop)
+        self.begun += 1
+        sink.place(self.place, 0, self.until)
+        return True
+
+
+def dole_out(transport, url, size, sizes, block_size):
+    """A body of `size` bytes through a lane that has a new place only after it was held; how it ended."""
+    lane, fetch, sink = Dole(sizes, size, transport.wake), Fetch(0, size - 1, url), BlockSink()
+    sink.aim(lane, 0, size, block_size, size)
+    transport.start(fetch, sink)
+    while True:
+        for event in transport.poll(1.0):
+            if isinstance(event, Ended):
+                received = sink.received
+                sink.release()
+                return event, lane, received
+            transport.admit(fetch)
+        if sink.held:
+            lane.free += 1
+            transport.resume(fetch)
+
+
+@pytest.fixture(scope="module")
+def small_content():
+    with LoopbackServer(Content(60_000)) as server:
+        made = CurlTransport(CurlSettings(proxy=""))
+        yield server, made
+        made.close()
+
+
+@settings(deadline=None)  # real transfers
+@given(
+    st.integers(1, 60_000),
+    st.lists(st.integers(1, 5000) | st.integers(16_000, 17_000), min_size=1, max_size=5),
+    st.integers(1, 70_000),
+)
+def test_a_body_lands_once_wherever_it_was_held(small_content, size, sizes, block_size):
+    server, transport = small_content
+    sizes = [max(at, size // 300 + 1) for at in sizes]
+    ended, lane, received = dole_out(transport, server.url, size, sizes, block_size)
+    assert ended.outcome is Outcome.DONE
+    assert lane.refusals == lane.begun
+    assert received == size
+    assert lane.landed == pattern(0, size - 1)
+
+
+@pytest.mark.parametrize("how", [{}, {"chunked": True}], ids=str)
+@pytest.mark.parametrize("speed", [0, 30_000_000])
+def test_a_large_body_that_is_held_hundreds_of_times_is_whole(transport, how, speed):
+    size = 20_000_003
+    transport.throttle(speed)
+    with LoopbackServer(Content(size), behave=lambda request: Behaviour(**how)) as server:
+        ended, lane, received = dole_out(transport, server.url, size, [65_536, 10_007, 100_000], 65_536)
+    assert ended.outcome is Outcome.DONE
+    assert lane.refusals > 300
+    assert received == size
+    assert lane.landed == pattern(0, size - 1)
+
+
+def hold(transport, url, size):
+    """A body under way that waits for its second place."""
+    lane, fetch, sink = Dole([10_000], size, transport.wake), Fetch(0, size - 1, url), BlockSink()
+    sink.aim(lane, 0, size, 10_000, size)
+    lane.free = 1
+    transport.start(fetch, sink)
+    while not sink.held:
+        for event in transport.poll(0.1):
+            assert isinstance(event, Answered)
+            transport.admit(fetch)
+    return lane, fetch, sink
+
+
+@pytest.mark.parametrize("how", [{}, {"cut_after": 50_000}, {"cut_after": 50_000, "reset": True}], ids=str)
+def test_a_held_body_costs_no_time_of_the_processor(transport, how):
+    with LoopbackServer(Content(5_000_000), behave=lambda request: Behaviour(**how)) as server:
+        lane, _, sink = hold(transport, server.url, 5_000_000)
+        before, began = time.thread_time(), time.monotonic()
+        while time.monotonic() - began < 0.4:
+            assert transport.poll(0.4) == []
+        # Ten times what it takes; a loop that spins would have had all of it.
+        assert time.thread_time() - before < 0.1
+        assert (sink.at, sink.held, lane.refusals) == (10_000, True, 1)
+
+
+def test_what_a_server_did_to_a_held_body_is_told_when_it_goes_on(transport):
+    with LoopbackServer(Content(100_000), behave=lambda request: Behaviour(cut_after=60_000)) as server:
+        lane, fetch, sink = hold(transport, server.url, 100_000)
+        while not server.requests[0].done:
+            transport.poll(0.01)
+        assert sink.at == 10_000
+        lane.free = 100
+        transport.resume(fetch)
+        while not (events := transport.poll(0.1)):
+            pass
+    assert [event.outcome for event in events] == [Outcome.CUT]
+    assert sink.at == 60_000
+    assert lane.landed == pattern(0, 59_999)
+
+
+def test_a_handle_whose_body_was_stopped_while_it_was_held_serves_again(transport):
+    with LoopbackServer(Content(5_000_000)) as server:
+        for _ in range(3):
+            lane, fetch, sink = hold(transport, server.url, 5_000_000)
+            transport.stop(fetch)
+            assert [event.outcome for event in transport.poll(0.1)] == [Outcome.HALTED]
+            _, ended, landed = ask(transport, server.url, 7, 99)
+            assert (ended.outcome, landed) == (Outcome.DONE, pattern(7, 99))
+            assert (sink.at, lane.refusals) == (10_000, 1)
+    assert len(transport._idle) == 1
+
+
+def test_a_pause_is_libcurls():
+    assert PAUSE == pycurl.WRITEFUNC_PAUSE
 
 
 # --- trust -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from largefile.core.sink import STEP, BlockSink, drop, prefault
+from largefile.core.sink import PAUSE, STEP, BlockSink, drop, prefault
 
 GUARD = 0xEE
 
@@ -175,6 +175,213 @@ def test_a_lane_that_places_nothing_ends_the_transfer_without_a_write():
     sink.place(target, 0, 4)
     assert sink(b"abcdef") == 0
     assert target == b"abcd" + bytes([GUARD]) * 4
+
+
+# --- without a place -----------------------------------------------------------------------------------
+
+
+class Doled(Recorder):
+    """A lane that has a place of `piece` bytes only when `grants` says so, each time that it is asked."""
+
+    def __init__(self, target, stop, piece, grants=(), also_in_settle=False):
+        super().__init__(target, 0, stop, piece)
+        self.grants = list(grants)
+        self.also_in_settle = also_in_settle
+        self.asked = []
+
+    def has_one(self):
+        return not self.grants or self.grants.pop()
+
+    def settle(self, sink):
+        self.marks.append(sink.at)
+        if self.also_in_settle and sink.at < self.stop and sink.at % self.piece == 0 and self.has_one():
+            self.place(sink)
+
+    def more(self, sink):
+        self.asked.append(sink.at)
+        assert sink.held, "who frees a place now must find this transfer"
+        if self.has_one():
+            self.place(sink)
+            return True
+        return False
+
+
+@given(
+    st.binary(min_size=1, max_size=300),
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.lists(st.booleans(), max_size=30),
+    st.booleans(),
+    st.lists(st.integers(1, 90), min_size=1, max_size=20),
+)
+def test_a_chunk_that_is_delivered_again_and_cut_anew_lands_once(
+    data, block_size, piece, grants, also_in_settle, sizes
+):
+    target = bytearray([GUARD]) * len(data)
+    lane = Doled(target, len(data), piece, grants, also_in_settle)
+    sink = BlockSink()
+    sink.aim(lane, 0, len(data), block_size, len(data))
+    sent = turn = 0
+    while sent < len(data):
+        chunk = data[sent : sent + sizes[turn % len(sizes)]]
+        turn += 1
+        before, answer = sink.at, sink(memoryview(chunk))
+        assert sink.held == (answer == PAUSE)
+        assert target == data[: sink.at] + bytes([GUARD]) * (len(data) - sink.at)
+        if answer == PAUSE:
+            assert before <= sink.at < sent + len(chunk)
+        else:
+            assert answer == len(chunk)
+            sent += answer
+            assert sink.at == max(before, sent)
+    assert sink.at == sink.settled == sink.received == len(data)
+    ends = {*range(block_size, len(data), block_size), *range(piece, len(data), piece), len(data)}
+    assert lane.marks == sorted(ends)
+    assert sink(b"!") == 0
+    assert sink.overrun
+
+
+def held_sink(lane=None, size=12):
+    """A sink that has taken six of its twelve bytes, two of them of a chunk of four."""
+    lane = lane or Doled(bytearray(size), size, 6, [False, True])
+    sink = BlockSink()
+    sink.aim(lane, 0, size, 4, size)
+    assert sink(b"abcd") == 4
+    assert sink(b"efgh") == PAUSE
+    assert (sink.held, sink.at, sink.error) == (True, 6, None)
+    return lane, sink
+
+
+def test_a_place_is_asked_for_when_a_byte_is_there_for_it_and_not_before():
+    lane, sink = held_sink()
+    assert lane.asked == [0, 6]
+    lane.grants = []
+    assert sink(b"efghij") == 6
+    assert lane.asked == [0, 6, 6]
+    assert sink(b"kl") == 2
+    assert lane.asked == [0, 6, 6]
+    assert lane.target == b"abcdefghijkl"
+
+
+def test_a_chunk_that_comes_again_in_pieces_is_known_byte_by_byte():
+    lane, sink = held_sink()
+    lane.grants = [False]
+    assert sink(b"e") == 1
+    assert not sink.held
+    assert sink(b"f") == 1
+    assert sink(b"gh") == PAUSE
+    assert sink(b"ghijkl") == 6
+    assert lane.target == b"abcdefghijkl"
+
+
+def test_neither_a_limit_nor_the_end_is_asked_beyond():
+    for limit in (6, 12):
+        lane = Doled(bytearray(12), 12, 6)
+        sink = BlockSink()
+        sink.aim(lane, 0, 12, 4, 12)
+        sink.limit = limit
+        assert sink(bytes(limit)) == limit
+        asked = list(lane.asked)
+        assert sink(b"!") == 0
+        assert sink.overrun
+        assert not sink.held
+        assert lane.asked == asked
+
+
+def test_a_halt_ends_a_held_transfer_when_its_chunk_comes_again():
+    lane, sink = held_sink()
+    sink.halt()
+    assert sink(b"efgh") == 0
+    assert sink.at == 6
+    assert lane.asked == [0, 6]
+
+
+def test_a_held_sink_that_is_shortened_to_where_it_is_takes_no_more():
+    lane = Doled(bytearray(12), 12, 4, [False, True])
+    sink = BlockSink()
+    sink.aim(lane, 0, 12, 4, 12)
+    assert sink(b"abcdef") == PAUSE
+    assert sink.shorten(4) == 4
+    assert sink(b"abcdef") == 0
+    assert sink.overrun
+    assert sink.settled == 4
+
+
+def test_an_aim_forgets_what_was_held():
+    lane, sink = held_sink()
+    lane.grants = []
+    sink.aim(lane, 0, 12, 4, 12)
+    assert not sink.held
+    assert sink(b"ABCDEFGHIJKL") == 12
+    assert lane.target == b"ABCDEFGHIJKL"
+
+
+@pytest.mark.parametrize("raised", [OSError(5, "x"), KeyboardInterrupt(), ZeroDivisionError()])
+@pytest.mark.parametrize("placed_first", [False, True])
+def test_what_a_lane_raises_when_it_is_asked_is_kept_and_ends_the_transfer(raised, placed_first):
+    class Broken(Recorder):
+        def more(self, sink):
+            if placed_first:
+                self.place(sink)
+            raise raised
+
+    target = bytearray([GUARD]) * 8
+    sink = BlockSink()
+    sink.aim(Broken(target, 0, 8), 0, 8, 4, 8)
+    assert sink(b"abcd") == 0
+    assert sink.error is raised
+    assert not sink.held
+    assert sink(b"abcd") == 0
+    assert target == bytes([GUARD]) * 8
+
+
+def test_a_lane_that_says_that_it_has_placed_and_has_not_ends_the_transfer():
+    class Liar(Recorder):
+        asked = 0
+
+        def more(self, sink):
+            self.asked += 1
+            return True
+
+    sink, lane = BlockSink(), Liar(None, 0, 8)
+    sink.aim(lane, 0, 8, 4, 8)
+    assert sink(b"abcd") == 0
+    assert lane.asked == 1
+    assert (sink.held, sink.at, sink.overrun) == (False, 0, False)
+
+
+def test_whether_a_lane_can_be_asked_is_looked_up_at_aim():
+    lane = Recorder(bytearray(8), 0, 8)
+    sink = BlockSink()
+    sink.aim(lane, 0, 8, 4, 8)
+    lane.more = lambda sink: False
+    assert sink(b"abcd") == 0
+    sink.aim(lane, 0, 8, 4, 8)
+    del lane.more
+    assert sink(b"abcd") == PAUSE
+
+
+def test_a_reader_with_a_view_of_the_place_finds_no_room_where_it_is_full(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(bytes(8192))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 8192) as mapped:
+
+        class Halves(Recorder):
+            def more(self, sink):
+                sink.place(mapped, sink.at, sink.at + 4096, populate=True)
+                return True
+
+        sink = BlockSink()
+        sink.aim(Halves(mapped, 0, 4096), 0, 8192, 4096, 8192)
+        assert sink.room() is None
+        assert sink(b"a") == 1
+        with sink.room() as room:
+            assert len(room) == 4095
+        assert sink.advance(4095)
+        assert sink.room() is None
+        assert sink(b"b") == 1
+        sink.release()
+        assert mapped[0:1] + mapped[4096:4097] == b"ab"
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import random
 import socketserver
 import threading
 
 import pytest
 
-from largefile.core.sink import BlockSink
+from largefile.core.sink import PAUSE, BlockSink
 from largefile.disk.buffers import BufferStore
 from largefile.events import Answered, Ended, Fetch, Outcome
 from largefile.testing.simulated_server import SimulatedServer, content
@@ -149,10 +150,37 @@ def world(request):
     world.close()
 
 
+class Dole:
+    """A lane like that of a ring: it has `free` places of `piece` bytes, and counts how often it had none."""
+
+    def __init__(self, buffer, stop, piece):
+        self.buffer, self.stop, self.piece = buffer, stop, piece
+        self.free = self.refusals = 0
+        self.place = bytearray(piece)
+        self.start = self.until = 0
+
+    def settle(self, sink):
+        if sink.at == self.until:
+            self.buffer[self.start : self.until] = self.place[: self.until - self.start]
+            self.start = self.until
+
+    def more(self, sink):
+        if not self.free:
+            self.refusals += 1
+            return False
+        self.free -= 1
+        self.start, self.until = sink.at, min(sink.at + self.piece, self.stop)
+        sink.place(self.place, 0, self.until)
+        return True
+
+    def release(self):
+        pass
+
+
 class Transfer:
     """A fetch of some blocks on its way into a buffer, and what was heard of it."""
 
-    def __init__(self, world, first_block=0, stop_block=SIZE // BLOCK):
+    def __init__(self, world, first_block=0, stop_block=SIZE // BLOCK, piece=None):
         self.world = world
         self.first, self.stop = first_block * BLOCK, stop_block * BLOCK
         self.buffer = bytearray(b"\xee" * SIZE)
@@ -160,6 +188,9 @@ class Transfer:
         self.lane = self.store.lane()
         self.sink = BlockSink()
         self.lane.aim(self.sink, first_block, stop_block)
+        if piece is not None:
+            self.lane = Dole(self.buffer, self.stop, piece)
+            self.sink.aim(self.lane, self.first, self.stop, BLOCK, SIZE)
         self.fetch = world.fetch(self.first, self.stop - 1)
         self.events = []
         world.transport.start(self.fetch, self.sink)
@@ -173,6 +204,20 @@ class Transfer:
     def admit(self):
         self.hear(Answered)
         self.world.transport.admit(self.fetch)
+        return self
+
+    def feed(self, places=1):
+        """Free some places, and go on if that is what it waits for."""
+        self.lane.free += places
+        if self.sink.held:
+            self.world.transport.resume(self.fetch)
+        return self
+
+    def wait_held(self, times):
+        """Poll until its lane has had no place so many times."""
+        while self.lane.refusals < times:
+            poll(self.world, [self], 0.02)
+        assert self.sink.held
         return self
 
     def release(self):
@@ -319,3 +364,135 @@ def test_a_transport_closes_over_transfers_in_every_state(world):
     Transfer(world).hear(Answered)
     world.behave("silent")
     Transfer(world)
+
+
+# --- without a place ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("piece", [700, BLOCK, 4096, SIZE])
+def test_a_body_without_a_place_waits_for_one_and_nothing_of_it_is_lost(world, piece):
+    transfer = Transfer(world, 3, 40, piece).admit()
+    while not any(isinstance(event, Ended) for event in transfer.events):
+        transfer.feed(transfer.sink.held and not transfer.lane.free)
+        poll(world, [transfer], 0.02)
+    assert transfer.events[-1].outcome is Outcome.DONE
+    assert transfer.sink.received == SIZE - transfer.first
+    assert transfer.release() == only(transfer.first, SIZE)
+
+
+def test_a_held_body_stays_where_it_is_until_it_is_resumed(world):
+    transfer = Transfer(world, piece=2500).admit().wait_held(1).feed().wait_held(2)
+    transfer.lane.free = 100
+    for _ in range(5):
+        poll(world, [transfer], 0.02)
+    assert (transfer.sink.at, transfer.sink.held) == (2500, True)
+    assert [type(event) for event in transfer.events] == [Answered]
+    world.transport.resume(transfer.fetch)
+    assert transfer.hear(Ended).outcome is Outcome.DONE
+    assert transfer.release() == CONTENT
+
+
+def test_a_resume_without_a_place_holds_again_and_takes_nothing_twice(world):
+    transfer = Transfer(world, piece=1500).admit().wait_held(1).feed().wait_held(2)
+    for times in range(3, 8):
+        world.transport.resume(transfer.fetch)
+        transfer.wait_held(times)
+        assert transfer.sink.at == 1500
+    transfer.feed(100)
+    assert transfer.hear(Ended).outcome is Outcome.DONE
+    assert transfer.sink.received == SIZE
+    assert transfer.release() == CONTENT
+
+
+def test_a_stop_is_answered_while_a_body_is_held(world):
+    transfer = Transfer(world, piece=1500).admit().wait_held(1).feed().wait_held(2)
+    world.transport.stop(transfer.fetch)
+    assert transfer.hear(Ended).outcome is Outcome.HALTED
+    transfer.feed(100)
+    for _ in range(5):
+        world.transport.resume(transfer.fetch)
+        poll(world, [transfer], 0.02)
+    assert (len(transfer.events), transfer.sink.at) == (2, 1500)
+    assert transfer.release() == only(0, 1500)
+
+
+def test_a_halted_sink_that_is_held_ends_its_transfer_at_a_resume(world):
+    transfer = Transfer(world, piece=1500).admit().wait_held(1).feed().wait_held(2)
+    transfer.sink.halt()
+    transfer.feed(100)
+    assert transfer.hear(Ended).outcome is Outcome.HALTED
+    assert transfer.release() == only(0, 1500)
+
+
+def test_a_cut_that_a_held_body_hides_is_told_after_what_came(world):
+    world.behave("cut")
+    transfer = Transfer(world, piece=700).admit().wait_held(1)
+    while not any(isinstance(event, Ended) for event in transfer.events):
+        transfer.feed()
+        poll(world, [transfer], 0.02)
+    assert transfer.events[-1].outcome is Outcome.CUT
+    at = transfer.sink.at
+    assert transfer.sink.received == at < SIZE
+    assert transfer.release() == only(0, at - at % 700)
+
+
+def test_nothing_is_resumed_that_is_not_held(world):
+    transfer = Transfer(world, 0, 1)
+    world.transport.resume(transfer.fetch)
+    transfer.hear(Answered)
+    other = BlockSink()  # a sink that is still held from elsewhere must not be let in before the verdict
+    lane = Dole(transfer.buffer, SIZE, 10)
+    other.aim(lane, 0, SIZE, BLOCK, SIZE)
+    assert other(b"x") == PAUSE
+    lane.free = SIZE
+    fetch = world.fetch(0, SIZE - 1)
+    world.transport.start(fetch, other)
+    while not any(event.fetch is fetch for event in world.transport.poll(1.0)):
+        pass
+    for _ in range(5):
+        world.transport.resume(transfer.fetch)
+        world.transport.resume(fetch)
+        poll(world, [transfer], 0.02)
+    assert transfer.sink.at == other.at == 0
+    world.transport.admit(transfer.fetch)
+    assert transfer.hear(Ended).outcome is Outcome.DONE
+    world.transport.resume(transfer.fetch)
+    world.transport.resume(world.fetch(0, 9))
+    poll(world, [transfer], 0.02)
+    assert len(transfer.events) == 2
+    assert transfer.release() == only(0, BLOCK)
+    world.transport.stop(fetch)
+
+
+def test_a_held_body_is_not_in_the_way_of_others(world):
+    held = Transfer(world, 0, 20, 300).admit().wait_held(1)
+    for number in range(4):
+        other = Transfer(world, 20 + 5 * number, 25 + 5 * number).admit()
+        assert other.hear(Ended).outcome is Outcome.DONE
+        assert other.release() == only(other.first, other.stop)
+    assert (held.sink.at, held.sink.held) == (0, True)
+    held.feed(1000)
+    assert held.hear(Ended).outcome is Outcome.DONE
+    assert held.release() == only(0, 20 * BLOCK)
+
+
+def test_many_held_bodies_are_each_fed_at_their_own_pace(world):
+    rng, pieces = random.Random(5), [100, 900, 1000, 1001, 4999, 5000]
+    transfers = [Transfer(world, 5 * n, 5 * n + 5, piece) for n, piece in enumerate(pieces)]
+    waiting = list(transfers)
+    while not all(transfer.events for transfer in transfers):
+        poll(world, transfers)
+    for transfer in transfers:
+        world.transport.admit(transfer.fetch)
+    while waiting:
+        for transfer in rng.sample(waiting, len(waiting)):
+            transfer.feed(rng.randint(0, 2))
+        poll(world, transfers, 0.01)
+        waiting = [each for each in waiting if not isinstance(each.events[-1], Ended)]
+    for transfer in transfers:
+        assert transfer.events[-1].outcome is Outcome.DONE
+        assert transfer.release() == only(transfer.first, transfer.stop)
+
+
+def test_a_transport_closes_over_a_held_body(world):
+    Transfer(world, piece=1500).admit().wait_held(1).feed().wait_held(2)

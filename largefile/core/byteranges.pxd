@@ -28,12 +28,17 @@ cdef class ByteRanges(_Blocks):
     cdef cython.pymutex _lock  # guards what follows, and every change of a bit; nothing is allocated under it
     cdef int64_t _head  # blocks 0 to _head - 1 are set, and block _head is clear or past the end
     cdef int64_t _waiters  # threads inside of wait_tail
+    cdef int64_t _seekers  # threads inside of wait_set
     cdef object _growth  # the Future that all callers of notify share, or None
     cdef tuple _callbacks  # replaced, never changed
+    cdef dict _sought  # for each block that somebody waits for, his bell; guarded by _grown
+    cdef readonly int64_t wakes  # calls of wake so far; changed under _grown
     cdef object _grown  # a Condition; taken before _lock or without it, never under it
 
     cdef bint c_set_block(self, int64_t block) except -1
     cdef bint _advance(self) noexcept
-    cdef _settle(self, bint grown)
+    cdef _settle(self, bint grown, int64_t block)
+    cdef _ring(self, int64_t block)
+    cdef _leave(self, int64_t block, seeker)
     cdef int64_t _read_head(self) noexcept
     cdef ByteRange _tail_at(self, int64_t head)

@@ -5,6 +5,7 @@ Two classes with one face: `ByteRangesTracker` is for one thread, `ByteRanges` f
 - A bit is changed, and the head moved, under one lock that is held for a few instructions: nothing is
   allocated and no Python code runs under it, so that neither a garbage collection nor a signal handler can
   come back for it on the same thread.
+- Who waits for a block is woken by that block alone, by a lock of his own that he waits to get.
 - Who waits is woken, and who asked is called, after the lock was released and on the thread that set the
   bit. Two threads may therefore tell of two growths in either order; each tells what was true when it set.
 - Questions about bits take no lock. Iterators walk a copy, so that they never hold up a writer.
@@ -273,6 +274,8 @@ cdef class ByteRanges(_Blocks):
     ----------
     bitmap : Bitmap
         The bits themselves, to be searched; whoever changes one there leaves the tail wrong.
+    wakes : int
+        How often `wake` was called.
 
     Raises
     ------
@@ -296,6 +299,7 @@ cdef class ByteRanges(_Blocks):
 
     def __cinit__(self, content_size, block_size):
         self._callbacks = ()
+        self._sought = {}
         self._grown = threading.Condition()
 
     @property
@@ -378,7 +382,7 @@ cdef class ByteRanges(_Blocks):
         self._lock.acquire()
         for word in range(bitmap.num_words):
             self.bitmap.c_or_word(word, bitmap.c_word(word))
-        self._settle(self._advance())
+        self._settle(self._advance(), -1)
 
     def tail(self):
         """Give the bytes from the first one on that are all set, or None where the first block is clear.
@@ -424,6 +428,72 @@ cdef class ByteRanges(_Blocks):
             self._lock.acquire()
             self._waiters -= 1
             self._lock.release()
+
+    def wait_set(self, pos, timeout=None, wakes=None):
+        """Wait until the block of the byte at `pos` is set.
+
+        Parameters
+        ----------
+        pos : int
+            A position within the content.
+        timeout : float, optional
+            Seconds to wait at most; for ever when left out.
+        wakes : int, optional
+            What the attribute of that name was before the caller looked whether there is still something to
+            wait for; a `wake` since then ends the wait at once. Left out, only calls during the wait do.
+
+        Returns
+        -------
+        bool
+            True if the block is set; False after `timeout` seconds, and after `wake`.
+
+        Raises
+        ------
+        IndexError
+            If there is no such byte.
+
+        Examples
+        --------
+        >>> blocks = ByteRanges(1010, 250)
+        >>> blocks.set(1000)
+        >>> blocks.wait_set(1009), blocks.wait_set(0, timeout=0.01)
+        (True, False)
+        """
+        cdef int64_t block = self._block_of(pos)
+        cdef _Seeker seeker
+        if block < 0:
+            raise IndexError(f"byte {pos} of {self.content_length}")
+        if self.bitmap.c_is_set(block):
+            return True
+        patience = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
+        seeker = _Seeker(threading.Lock())
+        seeker.bell.acquire()
+        with self._grown:
+            if wakes is not None and wakes != self.wakes:
+                return self.is_set(pos)
+            self._sought.setdefault(block, []).append(seeker)
+        self._lock.acquire()
+        self._seekers += 1
+        self._lock.release()
+        try:
+            # Looked at after it was counted: whoever sets the bit after this look sees the count.
+            if not self.bitmap.c_is_set(block):
+                seeker.bell.acquire(timeout=patience)
+            return seeker.found or self.bitmap.c_is_set(block)
+        finally:
+            self._lock.acquire()
+            self._seekers -= 1
+            self._lock.release()
+            self._leave(block, seeker)
+
+    def wake(self):
+        """Have each present `wait_set` look again and give its answer; `wait_tail` goes on waiting."""
+        with self._grown:
+            self.wakes += 1
+            sought = list(self._sought.values())
+            self._sought.clear()
+        for seekers in sought:
+            ring_all(seekers, False)
 
     def notify(self):
         """Give a Future that is done when the tail next grows, and at once when the content is complete.
@@ -486,11 +556,19 @@ cdef class ByteRanges(_Blocks):
             return None
         return tail
 
+    cdef _leave(self, int64_t block, seeker):
+        with self._grown:
+            seekers = self._sought.get(block)
+            if seekers is not None and seeker in seekers:
+                seekers.remove(seeker)
+                if not seekers:
+                    del self._sought[block]
+
     cdef bint c_set_block(self, int64_t block) except -1:
         cdef bint changed
         self._lock.acquire()
         changed = self.bitmap.c_set(block)
-        self._settle(self._advance())
+        self._settle(self._advance(), block)
         return changed
 
     cdef bint _advance(self) noexcept:
@@ -502,15 +580,18 @@ cdef class ByteRanges(_Blocks):
         self._head = self.num_blocks if head < 0 else head
         return True
 
-    cdef _settle(self, bint grown):
-        """Release the lock, then wake and call whom it concerns."""
+    cdef _settle(self, bint grown, int64_t block):
+        """Release the lock, then wake and call whom it concerns; of `block` -1 any may have been set."""
         cdef int64_t head = self._head
         cdef bint waiters = self._waiters > 0
+        cdef bint seekers = self._seekers > 0
         growth, callbacks = None, ()
         if grown:
             growth, callbacks = self._growth, self._callbacks
             self._growth = None
         self._lock.release()
+        if seekers:
+            self._ring(block)
         if not grown:
             return
         if waiters:
@@ -521,6 +602,17 @@ cdef class ByteRanges(_Blocks):
             fulfil(growth, tail)
         for callback in callbacks:
             call(callback, tail)
+
+    cdef _ring(self, int64_t block):
+        """Wake those who wait for `block`, or -1: for any that is set."""
+        with self._grown:
+            if block >= 0:
+                blocks = [block]
+            else:
+                blocks = [each for each in list(self._sought) if self.bitmap.c_is_set(each)]
+            sought = [self._sought.pop(each, ()) for each in blocks]
+        for seekers in sought:
+            ring_all(seekers, True)
 
     cdef int64_t _read_head(self) noexcept:
         cdef int64_t head
@@ -534,6 +626,25 @@ cdef class ByteRanges(_Blocks):
 
     cdef void _loaded(self) noexcept:
         self._advance()
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class _Seeker:
+    """One who waits for a block."""
+
+    cdef object bell  # a lock, taken; released once, to wake him
+    cdef bint found  # the block was set
+
+    def __cinit__(self, bell):
+        self.bell = bell
+
+
+cdef ring_all(seekers, bint found):
+    cdef _Seeker seeker
+    for seeker in seekers:
+        seeker.found = found
+        seeker.bell.release()
 
 
 @cython.final

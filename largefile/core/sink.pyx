@@ -10,7 +10,10 @@ Rules:
 1. A call never raises. What goes wrong is kept in `error`, and the answer 0 ends the transfer.
 2. No byte goes beyond `limit`, the end of what the present response was found to hold, nor beyond
    `stop`, nor beyond the buffer that was placed.
-3. A page of a file map is populated before the first store to it: where the filesystem has no room
+3. Where a place is full, a lane that has the method `more` is asked for the next one when the next byte
+   is there. While it has none the answer is PAUSE, and the transfer is held: the driver keeps the chunk
+   and delivers it again, maybe cut otherwise. The sink knows how much of it is in place, and skips that.
+4. A page of a file map is populated before the first store to it: where the filesystem has no room
    the system then says so, where a store would kill the process by SIGBUS.
 """
 
@@ -57,6 +60,9 @@ cdef extern from *:
 
 STEP = 1 << 20
 cdef int64_t _STEP = STEP
+#: The answer that holds a transfer; libcurl's WRITEFUNC_PAUSE. No chunk is of that size.
+PAUSE = 0x10000001
+cdef Py_ssize_t _PAUSE = PAUSE
 # A whole span populated at once stalls the loop, is written back as zeros and faults again. Measured: with
 # 2 MiB ahead and eight connections the zeros have left the processor's cache before the bytes come.
 cdef int64_t AHEAD = 256 << 10
@@ -70,7 +76,8 @@ cdef class BlockSink:
     """BlockSink(): a callable that takes chunks and puts them where its lane says.
 
     Calling it with a bytes-like chunk answers how many bytes were taken: all of them, or 0 when the
-    transfer is to end. Then `halted`, `overrun` or `error` says why.
+    transfer is to end. Then `halted`, `overrun` or `error` says why. PAUSE asks for the same bytes once
+    more, when there may be a place for them; meanwhile the sink is `held`.
 
     Examples
     --------
@@ -86,10 +93,31 @@ cdef class BlockSink:
     >>> sink.release()
     >>> target
     bytearray(b'abcdefgh')
+
+    A lane that hands out places of four bytes, while it has some:
+
+    >>> class Ring(Whole):
+    ...     free = 1
+    ...     def more(self, sink):
+    ...         if self.free:
+    ...             sink.place(target, sink.at, until=sink.at + 4)
+    ...             self.free -= 1
+    ...             return True
+    ...         return False
+    >>> ring = Ring()
+    >>> sink.aim(ring, 0, 8, block_size=4, content_size=8)
+    >>> sink(b"ABCDEF") == PAUSE, sink.held, sink.at
+    (True, True, 4)
+    >>> ring.free = 1
+    >>> sink(b"ABCDEF"), sink.held, sink.at
+    (6, False, 6)
+    >>> sink.release()
+    >>> target
+    bytearray(b'ABCDEFgh')
     """
 
-    cdef Py_buffer _view      # the placed buffer, held while `_held`
-    cdef bint _held
+    cdef Py_buffer _view      # the placed buffer, ours while `_viewed`
+    cdef bint _viewed
     cdef bint _mapped         # the buffer is a shared map of a file
     cdef bint _populate       # … whose pages are prefaulted
     cdef char *_next          # where byte `at` goes; NULL: it is dropped
@@ -99,7 +127,10 @@ cdef class BlockSink:
     cdef int64_t _block_size
     cdef int64_t _content_size
     cdef object _lane
+    cdef object _more         # the lane's method of that name, or None
+    cdef int64_t _again       # so many of the bytes that come next are in place already
     cdef int _halt            # latched by any thread
+    cdef int _hold            # read by any thread
     cdef readonly int64_t at, first, stop, settled, received
     cdef int64_t _limit       # the present response ends here; a position
     cdef readonly bint overrun
@@ -109,19 +140,25 @@ cdef class BlockSink:
         self._let_go()
 
     def aim(self, lane, int64_t first, int64_t stop, int64_t block_size, int64_t content_size):
-        """Take the bytes `first` to `stop` - 1 next; the lane must `place` before the first one comes."""
+        """Take the bytes `first` to `stop` - 1 next.
+
+        The lane must `place` before the first one comes, unless it has `more`, which is asked then.
+        """
         if not 0 <= first <= stop <= content_size:
             raise ValueError(f"[{first}, {stop}) is outside of a content of {content_size} bytes")
         if block_size < 1:
             raise ValueError(f"block size {block_size} must be at least 1")
         self._let_go()
         self._lane = lane
+        self._more = getattr(lane, "more", None)
         self._block_size = block_size
         self._content_size = content_size
         self.first = self.at = self.settled = self._until = self._mark = first
         self.stop = self._limit = stop
         self.overrun = False
         self.error = None
+        self._again = 0
+        lf_store(&self._hold, 0)
         lf_store(&self._halt, 0)
 
     def place(self, target, int64_t offset, int64_t until, bint populate=False):
@@ -136,7 +173,7 @@ cdef class BlockSink:
         self._let_go()
         if target is not None:
             PyObject_GetBuffer(target, &self._view, PyBUF_WRITABLE)
-            self._held = True
+            self._viewed = True
             if offset < 0 or offset > self._view.len or size > self._view.len - offset:
                 self._let_go()
                 raise ValueError(f"{size} bytes at {offset} do not fit into the {len(target)}-byte target")
@@ -148,7 +185,7 @@ cdef class BlockSink:
     def release(self):
         """Let go of the target and of the lane."""
         self._let_go()
-        self._lane = None
+        self._lane = self._more = None
 
     def halt(self):
         """End the transfer at its next chunk. Latched until the next `aim`; callable from any thread."""
@@ -157,6 +194,15 @@ cdef class BlockSink:
     @property
     def halted(self):
         return lf_load(&self._halt) != 0
+
+    @property
+    def held(self):
+        """Whether the transfer waits for a place: from an answer PAUSE until the chunk comes again.
+
+        It is also true while the lane is asked for one. So who frees a place and looks here after it finds
+        every transfer that was told of none.
+        """
+        return lf_load(&self._hold) != 0
 
     def shorten(self, int64_t stop):
         """Move the end down to `stop`, but not into a block that has begun. Gives the new end."""
@@ -225,32 +271,49 @@ cdef class BlockSink:
         # serves every transfer, and a kept slice would read another block's bytes.
         PyObject_GetBuffer(chunk, &source, PyBUF_SIMPLE)
         taken = source.len
+        lf_store(&self._hold, 0)
         if not self._take(<const char *>source.buf, taken):
-            taken = 0
+            taken = _PAUSE if lf_load(&self._hold) else 0
         PyBuffer_Release(&source)
         return taken
 
-    cdef bint _take(self, const char *source, int64_t size) noexcept:
-        """Place `size` bytes; False ends the transfer."""
-        cdef int64_t piece
-        while size:
-            piece = min(size, min(min(self._mark, self._limit), self.stop) - self.at)
+    cdef bint _take(self, const char *chunk, int64_t size) noexcept:
+        """Place the bytes of a chunk; False ends the transfer, or holds it."""
+        cdef int64_t piece, done = min(self._again, size)
+        self._again -= done
+        while done < size:
+            piece = min(size - done, min(min(self._mark, self._limit), self.stop) - self.at)
             if piece <= 0:
-                # Either the body is longer than it may be, or the lane did not say where it goes.
-                self.overrun = self.at == self.stop or self.at == self._limit
+                if self._next_place(done):
+                    continue
                 return False
             if self._next != NULL:
                 if self._populate and not self._make_ready(piece):
                     return False
-                memcpy(self._next, source, piece)
+                memcpy(self._next, chunk + done, piece)
                 self._next += piece
             self.at += piece
             self.received += piece
-            source += piece
-            size -= piece
+            done += piece
             if self.at == self._mark and not self._settle():
                 return False
         return True
+
+    cdef bint _next_place(self, int64_t done) noexcept:
+        """The place is full, with `done` bytes of the chunk taken; ask the lane, if that may help."""
+        self.overrun = self.at == self.stop or self.at == self._limit
+        if self.overrun or self._more is None:
+            return False  # the body is longer than it may be, or the lane did not say where it goes
+        lf_store(&self._hold, 1)
+        try:
+            if not self._more(self):
+                self._again = done
+                return False
+        except BaseException as error:
+            self.error = error
+        lf_store(&self._hold, 0)
+        # A lane that placed nothing all the same ends the transfer.
+        return self.error is None and self.at < self._mark
 
     cdef bint _make_ready(self, int64_t size) noexcept:
         """Populate the pages of the next `size` bytes and some more; False when there is no room."""
@@ -296,9 +359,9 @@ cdef class BlockSink:
         self._mark = min(min(block_end, self._until), self.at + min(_STEP, self._content_size - self.at))
 
     cdef void _let_go(self) noexcept:
-        if self._held:
+        if self._viewed:
             PyBuffer_Release(&self._view)
-            self._held = False
+            self._viewed = False
         self._next = self._ready = NULL
         self._mapped = self._populate = False
 

@@ -6,6 +6,7 @@ long up to 50 ms. The state comes from the header, whether the writer is alive f
 
 from __future__ import annotations
 
+import errno
 from typing import Self
 
 from largefile.disk.fileops import REAL, MissingFileError
@@ -74,6 +75,9 @@ class FollowerCache(CacheReads):
             If the writer found that the disk had lost something.
         SourceChangedError
             If the writer began again with another version of the content.
+        FileNotFoundError
+            If somebody has removed the files, and nobody writes them: nothing can come (the error is also a
+            CacheIOError).
         """
         header = self._index.refresh()
         if header.state is State.POISONED:
@@ -81,14 +85,18 @@ class FollowerCache(CacheReads):
         if header.state is State.SUPERSEDED:
             raise SourceChangedError("another version", header.identity.describe())
         self._look(self._ranges.head_block, self.num_blocks, run=True)
+        if not self.complete:
+            self._check_named()
 
     def close(self) -> None:
-        if not self._closed:
+        with self._grown:
+            if self._closed:
+                return
             self._closed = True
-            self._wake()
             self._index.release()
             self._data.close()
             self._index.file.close()
+        self._wake()
 
     def __enter__(self) -> Self:
         return self
@@ -99,6 +107,13 @@ class FollowerCache(CacheReads):
     def _check(self) -> None:
         if self._closed:
             raise ValueError(f"{self.path} is closed")
+
+    def _check_named(self) -> None:
+        """Raise if nothing can come any more: no name leads to the files, and nobody writes them."""
+        gone = self.writer_alive() is False and self.replaced()
+        # The state is looked at once more, and last: who ends a download says so before the name goes.
+        if gone and self._index.refresh().state is State.FILLING:
+            raise MissingFileError(errno.ENOENT, "following", self._index.path)
 
     def _gap(self, start: int, stop: int) -> int | None:
         gap = super()._gap(start, stop)
@@ -116,6 +131,15 @@ class FollowerCache(CacheReads):
             return
         self._grown.wait(self._delay if left is None else min(self._delay, left))
         self._delay = min(2 * self._delay, _LONG)
+
+    def _await(self, pos: int, left: float | None, wakes: int, looks: int) -> bool:
+        block = pos // self.block_size
+        with self._grown:  # so that no file is closed under the look
+            self._check()
+            self.refresh()
+            self._look(block, block + 1, run=False)
+        delay = min(_SHORT * 2 ** min(looks, 10), _LONG)
+        return self._ranges.wait_set(pos, delay if left is None else min(delay, left), wakes)
 
     def _look(self, start: int, stop: int, *, run: bool) -> None:
         """Believe new entries of the absent blocks in ``[start, stop)``; of a `run`, up to the first gap."""

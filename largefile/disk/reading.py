@@ -35,7 +35,7 @@ class CacheReads:
         self._told = -1  # the last byte that `tail` has answered
         self._waiting: list[int] = []  # what each waiter in `tail` has been told
         self._grown = threading.Condition()
-        ranges.on_extend(lambda tail: self._wake())
+        ranges.on_extend(lambda tail: self._tell())
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -125,6 +125,43 @@ class CacheReads:
             finally:
                 self._waiting.remove(since)
 
+    def wait_for(self, pos: int, timeout: float | None = None) -> bool:
+        """Wait until the byte at `pos` is present; False if it is not after `timeout` seconds.
+
+        Raises
+        ------
+        InvalidOffsetError
+            If there is no such byte.
+        ValueError
+            If the cache is closed, now or meanwhile.
+        CachePoisonedError
+            If the cache has failed, or fails meanwhile.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from largefile import LocalDownloadCache
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     data, index = os.path.join(folder, "x.part"), os.path.join(folder, "x.part.idx")
+        ...     with LocalDownloadCache.create(data, index, 1000, 100) as cache:
+        ...         _ = cache.write_at(bytes(100), 300)
+        ...         cache.wait_for(399), cache.wait_for(0, timeout=0.01)
+        (True, False)
+        """
+        if not 0 <= pos < self.content_size:
+            raise InvalidOffsetError(pos, f"of a byte of the {self.content_size} there are")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        looks = 0
+        while True:
+            wakes = self._ranges.wakes  # a close or a failure after the check ends the wait
+            self._check()
+            left = None if deadline is None else deadline - time.monotonic()
+            if self._await(pos, left, wakes, looks):
+                return True
+            if left is not None and left <= 0:
+                return False
+            looks += 1
+
     # --- bytes ----------------------------------------------------------------------------------
 
     def read_at(self, size: int, off: int) -> bytes:
@@ -192,9 +229,18 @@ class CacheReads:
     def _wait(self, left: float | None) -> None:
         self._grown.wait(left)
 
-    def _wake(self) -> None:
+    def _await(self, pos: int, left: float | None, wakes: int, looks: int) -> bool:
+        """Look, for the `looks` + 1st time, and wait for a while; whether the byte is present."""
+        return self._ranges.wait_set(pos, left, wakes)
+
+    def _tell(self) -> None:
         with self._grown:
             self._grown.notify_all()
+
+    def _wake(self) -> None:
+        """Have every waiter check again whether there is something to wait for."""
+        self._tell()
+        self._ranges.wake()
 
     def _check_read(self, size: int, off: int) -> None:
         self._check()

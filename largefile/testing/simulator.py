@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
 
-from largefile.core.sink import BlockSink
+from largefile.core.sink import PAUSE, BlockSink
 from largefile.events import Answered, Ended, Fetch, Outcome
 from largefile.testing.simulated_server import Act, SimulatedServer
+from largefile.wire.transport import Accept
 
 __all__ = ["SimulatedTransport", "Stuck", "TwoWriters", "VirtualClock"]
 
@@ -63,8 +64,10 @@ class _Transfer:
     fetch: Fetch
     sink: BlockSink
     act: Act
+    accept: Accept | None = None
     answered: bool = False
     judged: bool = False
+    held: bool = False
     sent: int = 0
 
 
@@ -114,11 +117,11 @@ class SimulatedTransport:
 
     # --- the contract ----------------------------------------------------------------------------
 
-    def start(self, fetch: Fetch, sink: BlockSink) -> None:
+    def start(self, fetch: Fetch, sink: BlockSink, accept: Accept | None = None) -> None:
         """Ask the server."""
         if fetch in self._transfers:
             raise ValueError(f"{fetch} was started before")
-        transfer = self._transfers[fetch] = _Transfer(fetch, sink, self._server.answer(fetch))
+        transfer = self._transfers[fetch] = _Transfer(fetch, sink, self._server.answer(fetch), accept)
         self.most_in_flight = max(self.most_in_flight, len(self._transfers))
         if transfer.act.delay is not None:
             self._schedule(transfer, transfer.act.delay)
@@ -148,6 +151,17 @@ class SimulatedTransport:
         transfer = self._transfers.get(fetch)
         if transfer is not None:
             self._end(transfer, Outcome.HALTED)
+
+    def resume(self, fetch: Fetch) -> None:
+        """Deliver a held chunk again, cut anew: now, or when time goes on."""
+        transfer = self._transfers.get(fetch)
+        if transfer is None or not transfer.held:
+            return
+        transfer.held = False
+        if self._rng.random() < 0.5:
+            self._feed(transfer)
+        else:
+            self._schedule(transfer, 0.0)
 
     def throttle(self, bytes_per_second: int) -> None:
         """Spread the chunks that come from now on."""
@@ -196,7 +210,12 @@ class SimulatedTransport:
         act = transfer.act
         if not transfer.answered and act.response is not None:
             transfer.answered = True
-            self._news.append(Answered(transfer.fetch, act.response))
+            # A driver may ask, and need not.
+            asked = transfer.accept if self._rng.random() < 0.5 else None
+            if asked is not None and asked(transfer.fetch, act.response):
+                self.admit(transfer.fetch)
+            else:
+                self._news.append(Answered(transfer.fetch, act.response))
         elif act.response is None or transfer.sent == len(act.body):
             if act.end is not None:
                 self._end(transfer, act.end)
@@ -207,11 +226,14 @@ class SimulatedTransport:
         size = self._rng.randint(1, self._max_chunk)
         chunk = bytearray(transfer.act.body[transfer.sent : transfer.sent + size])
         taken = transfer.sink(memoryview(chunk))
+        chunk[:] = b"\xee" * len(chunk)  # the buffer is the driver's: whoever kept it reads garbage
+        if taken == PAUSE:
+            transfer.held = True
+            return
         transfer.sent += len(chunk)
         if taken != len(chunk):
             self._end(transfer, Outcome.HALTED)
             return
-        chunk[:] = b"\xee" * len(chunk)  # the buffer is the driver's: whoever kept it reads garbage
         pause = len(chunk) / self._speed if self._speed else self._rng.uniform(0.0, 0.01)
         self._schedule(transfer, pause)
 

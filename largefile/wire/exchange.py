@@ -10,7 +10,7 @@ from largefile.errors import StalledError
 from largefile.events import Answered, Ended, Fetch
 from largefile.wire.transport import Transport
 
-__all__ = ["Whole", "first_event", "receive"]
+__all__ = ["Receiving", "Whole", "first_event", "receive"]
 
 
 class Whole:
@@ -33,6 +33,65 @@ def first_event(
     return None
 
 
+class Receiving:
+    """The body of an answered request on its way into a sink, a step at a time.
+
+    The one who steps may take his time: silence is counted only while a step waits for bytes, and not while
+    the sink is held for want of a place.
+
+    Parameters
+    ----------
+    transport
+        Where the answer is held back. It belongs to the thread that steps.
+    fetch, sink
+        The answered request, and where its body goes; aimed before the first step.
+    timeout : float
+        Seconds without a byte after which the transfer counts as stalled.
+    """
+
+    def __init__(self, transport: Transport, fetch: Fetch, sink: BlockSink, timeout: float) -> None:
+        self._transport = transport
+        self._fetch = fetch
+        self._sink = sink
+        self._timeout = timeout
+        self._admitted = False
+        self._seen = sink.received
+        self._silent = 0.0  # seconds of waiting since the last byte
+
+    def step(self, wait: float, check: Callable[[], object]) -> Ended | None:
+        """Move bytes for at most about `wait` seconds; how it ended, or None if it has not.
+
+        The first step admits the answer, and each goes on with a transfer that is held. A `wake` of the
+        transport ends a step early. What `check` raises comes out of it, and leaves the transfer as it is.
+
+        Raises
+        ------
+        StalledError
+            When no byte came for `timeout` seconds.
+        """
+        check()
+        if not self._admitted:
+            self._admitted = True
+            self._transport.admit(self._fetch)
+        elif self._sink.held:
+            self._transport.resume(self._fetch)
+        began = time.monotonic()
+        for event in self._transport.poll(wait):
+            if event.fetch is self._fetch and isinstance(event, Ended):
+                return event
+        self._listen(time.monotonic() - began)
+        return None
+
+    def _listen(self, waited: float) -> None:
+        """Count the silence."""
+        if self._sink.received != self._seen or self._sink.held:
+            self._seen, self._silent = self._sink.received, 0.0
+            return
+        self._silent += waited
+        if self._silent > self._timeout:
+            raise StalledError(f"no byte came for {self._timeout:g} s")
+
+
 def receive(
     transport: Transport, fetch: Fetch, sink: BlockSink, timeout: float, check: Callable[[], object]
 ) -> Ended:
@@ -43,14 +102,7 @@ def receive(
     StalledError
         When no byte came for `timeout` seconds.
     """
-    transport.admit(fetch)
-    heard, seen = time.monotonic(), sink.at
-    while True:
-        event = first_event(transport, fetch, 0.25, check)
-        if isinstance(event, Ended):
-            return event
-        now = time.monotonic()
-        if sink.at > seen:
-            heard, seen = now, sink.at
-        elif now - heard > timeout:
-            raise StalledError(f"no byte came for {timeout:g} s")
+    receiving = Receiving(transport, fetch, sink, timeout)
+    while (ended := receiving.step(0.25, check)) is None:
+        pass
+    return ended

@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from largefile.core.sink import BlockSink
+from largefile.core.sink import PAUSE, BlockSink
 from largefile.errors import IncompleteError, ReadError
 from largefile.events import Answered, Ended, Fetch, Outcome, Response
 from largefile.rules.actions import Fault
 from largefile.rules.identity import Identity
 from largefile.rules.verdict import Kind, Verdict
 from largefile.wire.readers import Probe, Reader
+from largefile.wire.transport import Accept
 
 __all__ = ["ReaderSource", "ThreadTransport"]
 
@@ -29,13 +30,14 @@ PIECE = 256 * 1024
 class _Job:
     """One range being read by one thread."""
 
-    __slots__ = ("disowned", "ended", "fetch", "go", "lock", "reading", "sink")
+    __slots__ = ("again", "disowned", "ended", "fetch", "go", "lock", "reading", "sink")
 
     def __init__(self, fetch: Fetch, sink: BlockSink) -> None:
         self.fetch = fetch
         self.sink = sink
         self.lock = threading.Lock()  # held while the sink is touched: disowned, it may be aimed elsewhere
         self.go = threading.Event()  # judged
+        self.again = threading.Event()  # a sink that held may be asked again
         self.reading = False  # inside the reader, maybe with a view of the sink's place
         self.disowned = False
         self.ended = False
@@ -54,7 +56,7 @@ class ThreadTransport:
         self._woken = False
         self._closed = False
 
-    def start(self, fetch: Fetch, sink: BlockSink) -> None:
+    def start(self, fetch: Fetch, sink: BlockSink, accept: Accept | None = None) -> None:
         job = self._jobs[fetch] = _Job(fetch, sink)
         threading.Thread(target=self._run, args=(job,), name="largefile-reader", daemon=True).start()
 
@@ -69,6 +71,10 @@ class ThreadTransport:
     def stop(self, fetch: Fetch) -> None:
         if (job := self._jobs.get(fetch)) is not None:
             self._disown(job, Outcome.HALTED)
+
+    def resume(self, fetch: Fetch) -> None:
+        if (job := self._jobs.get(fetch)) is not None:
+            job.again.set()  # whether it is held is its thread's to know: it may be about to be
 
     def throttle(self, bytes_per_second: int) -> None:
         return None  # a Reader reads at its own speed
@@ -104,6 +110,7 @@ class ThreadTransport:
             if job.reading:
                 job.sink.revoke()
         job.go.set()
+        job.again.set()
         self._tell(job, Ended(job.fetch, outcome))
 
     def _tell(self, job: _Job, event: Answered | Ended) -> None:
@@ -152,7 +159,22 @@ class ThreadTransport:
             job.reading = False
             if job.disowned or not size:
                 return False
-            return sink.advance(size) if room is not None else sink(data[:left]) > 0
+            if room is not None:
+                return sink.advance(size)
+        return self._deliver(job, data[:left])
+
+    def _deliver(self, job: _Job, data: bytes) -> bool:
+        """Put `data` into the sink, as often as that answers PAUSE; False when it takes no more."""
+        while True:
+            with job.lock:
+                if job.disowned:
+                    return False
+                # Before the sink is asked: a `resume` between its answer and the wait below must count.
+                job.again.clear()
+                taken = job.sink(data)
+            if taken != PAUSE:
+                return taken > 0
+            job.again.wait()
 
 
 def read_into(stream: BinaryIO, room: memoryview) -> int:
