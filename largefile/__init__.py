@@ -55,18 +55,24 @@ _HOMES = {
         "UncachedRangeError",
         "UnsizedSourceError",
     ],
+    "remote": ["RemoteFile", "open"],
     "rules.rate": ["RateController"],
     "rules.retry": ["Backoff", "RetryResponse"],
+    "streaming": ["StreamingDownloader", "stream"],
     "stats": ["DownloadStats", "DownloadStatus", "StreamingStatus"],
     "wire.http": ["HTTPReader"],
     "wire.readers": ["FileReader", "Reader"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+#: The same verbs, awaitable: a module, imported when first used, as it needs asyncio.
+_MODULES = ("aio",)
 
-__all__ = ["__version__", *sorted(_HOME_OF)]
+__all__ = ["__version__", *_MODULES, *sorted(_HOME_OF)]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -80,6 +86,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from largefile import aio as aio
     from largefile.caching import CachingDownloader as CachingDownloader
     from largefile.caching import download as download
     from largefile.caching import start_download as start_download
@@ -125,12 +132,16 @@ if TYPE_CHECKING:
     from largefile.errors import TransferError as TransferError
     from largefile.errors import UncachedRangeError as UncachedRangeError
     from largefile.errors import UnsizedSourceError as UnsizedSourceError
+    from largefile.remote import RemoteFile as RemoteFile
+    from largefile.remote import open as open
     from largefile.rules.rate import RateController as RateController
     from largefile.rules.retry import Backoff as Backoff
     from largefile.rules.retry import RetryResponse as RetryResponse
     from largefile.stats import DownloadStats as DownloadStats
     from largefile.stats import DownloadStatus as DownloadStatus
     from largefile.stats import StreamingStatus as StreamingStatus
+    from largefile.streaming import StreamingDownloader as StreamingDownloader
+    from largefile.streaming import stream as stream
     from largefile.wire.http import HTTPReader as HTTPReader
     from largefile.wire.readers import FileReader as FileReader
     from largefile.wire.readers import Reader as Reader

@@ -21,7 +21,8 @@ FLOORS = [
     ["disk", "wire"],
     ["engine"],
     ["progress", "livebar"],
-    ["caching"],
+    ["caching", "streaming", "remote"],
+    ["aio"],
     ["testing"],
     ["cli", "__main__"],
 ]
@@ -138,8 +139,9 @@ def test_import_largefile_imports_next_to_nothing():
     assert not heavy & set(run(code).split())
 
 
-def test_download_needs_neither_rich_nor_click_nor_asyncio():
-    code = "import sys, largefile; largefile.download; print(*sys.modules)"
+@pytest.mark.parametrize("name", ["download", "stream", "open"])
+def test_no_verb_needs_rich_or_click_or_asyncio(name):
+    code = f"import sys, largefile; largefile.{name}; print(*sys.modules)"
     assert not {"asyncio", "click", "rich"} & set(run(code).split())
 
 

@@ -1,8 +1,9 @@
-"""The digest of the whole content, on its own thread, behind the contiguous head."""
+"""The digest of a content, on a thread of its own: behind the contiguous head, or of what a reader takes."""
 
 from __future__ import annotations
 
 import hashlib
+import queue
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -12,9 +13,11 @@ from largefile.core.byteranges import ByteRanges
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Digester"]
+__all__ = ["Digester", "Hasher"]
 
 PIECE = 1 << 20
+#: Most blocks that are fed and wait: of a cache each is a map, and a process may have some ten thousand.
+AHEAD = 256
 
 
 @runtime_checkable
@@ -83,3 +86,67 @@ class Digester:
         """End early."""
         self._stopped = True
         self._thread.join()
+
+
+class Hasher:
+    """Hashes blocks in the order they are fed. What is fed is held, as a view, until it is hashed.
+
+    Parameters
+    ----------
+    algorithm
+        A name that hashlib knows.
+    hashed
+        Called on the hashing thread whenever a view was let go of.
+
+    Examples
+    --------
+    >>> hasher = Hasher("sha256")
+    >>> hasher.feed(b"ab")
+    >>> hasher.feed(b"c")
+    >>> hasher.result(lambda: None)[:8]
+    'ba7816bf'
+    """
+
+    def __init__(self, algorithm: str, hashed: Callable[[], object] = lambda: None) -> None:
+        self._hash = hashlib.new(algorithm)
+        self._hashed = hashed
+        self._queue: queue.Queue[memoryview | None] = queue.Queue(AHEAD)
+        self._ended = self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="largefile-digest", daemon=True)
+        self._thread.start()
+
+    def feed(self, block: Buffer) -> None:
+        """Hash this next. Waits while too much is fed and not yet hashed."""
+        self._queue.put(memoryview(block))
+
+    def _run(self) -> None:
+        while (view := self._queue.get()) is not None:
+            with view:
+                self._update(view)
+            self._hashed()
+
+    def _update(self, view: memoryview) -> None:
+        # By the piece: a block may have a GiB, and `stop` does not wait for it.
+        for at in range(0, len(view), PIECE):
+            if not self._stopped:
+                self._hash.update(view[at : at + PIECE])
+
+    def result(self, check: Callable[[], object]) -> str:
+        """Wait until all is hashed; the digest in hexadecimal. `check` is called meanwhile and at the end."""
+        self._end()
+        while self._thread.is_alive():
+            check()
+            self._thread.join(0.1)
+        check()
+        return self._hash.hexdigest()
+
+    def stop(self) -> None:
+        """End, at once."""
+        self._stopped = True
+        self._end()
+        self._thread.join()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._queue.put(None)

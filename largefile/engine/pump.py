@@ -7,6 +7,9 @@ next is the scheduler's.
 
 A flight is one span under way. It may take more than one fetch: a redirect is followed, and an answer
 that ends inside a block goes on where it ended, since what came of that block is in its place already.
+
+One thread at a time turns the loop, by `step`. What others have to say to the scheduler goes through
+`post`, and how far a reader has come through `consumed`, which costs two stores while nobody waits for it.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from largefile.core.ranges import num_blocks
@@ -22,19 +26,22 @@ from largefile.engine.flight import Flight, as_error
 from largefile.engine.pace import Pace
 from largefile.engine.store import Seat, Store
 from largefile.errors import InternalError, LargeFileError
-from largefile.events import Answered, Ended, Fetch
+from largefile.events import Answered, Ended, Fetch, Response
+from largefile.rules.actions import Refused
 from largefile.rules.rate import RateController
 from largefile.rules.schedule import DRAINING, FINISHED, Fault, Scheduler, Span, Start, Stop, Wait
 from largefile.rules.verdict import Kind, Verdict
 from largefile.wire.readers import Source
 from largefile.wire.transport import Transport
 
-__all__ = ["Pump"]
+__all__ = ["IDLE", "Pump"]
 
 log = logging.getLogger("largefile")
 
 #: Seconds between two looks at how far each transfer has come.
 TICK = 0.25
+#: … and the longest sleep while nothing is under way: whoever has news wakes it.
+IDLE = 60.0
 #: Fetches with little or nothing in them that one flight may take: redirects, and a few bytes each.
 MAX_FETCHES = 20
 LITTLE = 16 << 10
@@ -74,10 +81,18 @@ class Pump:
         self._flights: dict[Fetch, Flight] = {}
         self._seats: list[Seat] = []
         self._all_seats: list[Seat] = []
-        self._next_tick = clock() + TICK
+        self._seen = clock()  # when the network was last looked at
+        self._next_tick = self._seen + TICK
         self._adopted: tuple[Fetch, Verdict, BlockSink] | None = None
         self._held: Flight | None = None  # a whole body that waits until it is alone
         self._cancelled = threading.Event()
+        self._posted: deque[Callable[[Scheduler, float], object]] = deque()
+        self._head = self._told_head = 0  # the block that the window begins with
+        self._needs_reader = False  # it sleeps until `consumed`
+        self._limit = IDLE  # seconds of the present step's sleep
+        self._whole: BlockSink | None = None  # of a body from byte 0 on, which a window holds back
+        #: Called, on the thread that turns the loop, with what was demanded and can not be had.
+        self.on_refused: Callable[[Refused], object] | None = None
         #: The first error that ended the whole job, if one did.
         self.error: BaseException | None = None
 
@@ -100,8 +115,21 @@ class Pump:
             seat.sink.halt()
         self._transport.wake()
 
+    def post(self, call: Callable[[Scheduler, float], object]) -> None:
+        """Have ``call(scheduler, now)`` made before the next decision. From any thread."""
+        self._posted.append(call)
+        self._transport.wake()
+
+    def consumed(self, head_block: int) -> None:
+        """The reader is done with so many blocks. From any thread; of several, the largest number counts."""
+        if head_block > self._head:
+            self._head = head_block
+        # A body that came as a whole may have been held back since the loop went to sleep.
+        if self._needs_reader or (self._whole is not None and self._whole.held):
+            self._transport.wake()
+
     def adopt(self, fetch: Fetch, verdict: Verdict, sink: BlockSink) -> None:
-        """Have `run` take over an answered fetch, and its sink, that were made before it began."""
+        """Have the loop take over an answered fetch, and its sink, that were made before it began."""
         self._adopted = (fetch, verdict, sink)
 
     def _adopt(self, fetch: Fetch, verdict: Verdict, sink: BlockSink) -> None:
@@ -129,29 +157,62 @@ class Pump:
     def run(self) -> None:
         """Work until the scheduler says FINISHED; raises what ended the job early."""
         try:
-            if self._adopted is not None:
-                self._adopt(*self._adopted)
-            while (action := self._next_action()) is not FINISHED:
-                match action:
-                    case Start(span):
-                        self._start(span)
-                    case Stop(span, why):
-                        self._stop(span, why)
-                    case Wait(until, _):
-                        self._poll(until)
-                    case _ if action is DRAINING:
-                        self._poll(None)
-                    case _:
-                        raise InternalError(f"the scheduler answered {action!r}")
+            while self.step():
+                pass
         finally:
-            self._abandon()
-        if self.error is not None:
-            raise self.error
+            self.end()
+
+    def step(self, limit: float = IDLE) -> bool:
+        """Take one decision, and do it; False when nothing is left to do. Raises what ended the job early.
+
+        It sleeps for at most `limit` seconds.
+        """
+        self._limit = limit
+        if self._adopted is not None:
+            adopted, self._adopted = self._adopted, None
+            self._adopt(*adopted)
+        action = self._next_action()
+        self._tell_refused()
+        match action:
+            case Start(span):
+                self._start(span)
+            case Stop(span, why):
+                self._stop(span, why)
+            case Wait(until, for_reader):
+                self._wait(until, for_reader)
+            case _ if action is DRAINING:
+                self._poll(None)
+            case _ if action is FINISHED:
+                if self.error is not None:
+                    raise self.error
+                return False
+            case _:
+                raise InternalError(f"the scheduler answered {action!r}")
+        return True
+
+    def end(self) -> None:
+        """Give back every seat; after the last step, whatever it was. May be called twice."""
+        for flight in self._flights.values():
+            self._transport.stop(flight.fetch)  # only an exception leaves flights behind
+        if self._flights:
+            self._transport.poll(0.0)
+        self._flights.clear()
+        self._share_rate()
+        for seat in self._all_seats:
+            seat.free()
 
     # --- actions ---------------------------------------------------------------------------------
 
     def _next_action(self) -> object:
         now = self._clock()
+        self._look_away(now - self._seen)
+        self._seen = now
+        if self._head > self._told_head:
+            self._told_head = self._head
+            self._scheduler.consumed(self._told_head)
+            self._resume_held()
+        while self._posted:
+            self._posted.popleft()(self._scheduler, now)
         if self._cancelled.is_set():
             self._scheduler.cancel()
         elif self._pace is not None:
@@ -160,6 +221,29 @@ class Pump:
             self._scheduler.hold(min(at, now + TICK))
         return self._scheduler.next_action(now)
 
+    def _look_away(self, seconds: float) -> None:
+        """So long nobody looked at the network: what was sent meanwhile is still to be seen."""
+        if seconds > TICK:
+            self._scheduler.lost(seconds)
+
+    def _tell_refused(self) -> None:
+        if self.on_refused is not None:
+            for refused in self._scheduler.take_refused():
+                self.on_refused(refused)
+
+    def _resume_held(self) -> None:
+        """Whoever waits for a place may look again."""
+        for flight in self._flights.values():
+            if flight.seat.sink.held:
+                self._transport.resume(flight.fetch)
+
+    def _wait(self, until: float | None, for_reader: bool) -> None:
+        self._needs_reader = for_reader or any(flight.seat.sink.held for flight in self._flights.values())
+        # Asked after it was said: a reader that moved a moment ago did not know that it had to wake us.
+        if not (self._needs_reader and self._head > self._told_head):
+            self._poll(until)
+        self._needs_reader = False
+
     def _start(self, span: Span) -> None:
         seat = self._take_seat()
         seat.lane.aim(seat.sink, span.first_block, span.stop_block)
@@ -167,7 +251,7 @@ class Pump:
         self._flights[fetch] = Flight(span, seat, fetch)
         if self._rate is not None:
             self._rate.took_request(self._clock())
-        self._transport.start(fetch, seat.sink)
+        self._transport.start(fetch, seat.sink, self._accepts)
         self._share_rate()
 
     def _stop(self, span: Span, why: str) -> None:
@@ -180,12 +264,11 @@ class Pump:
 
     def _poll(self, until: float | None) -> None:
         now = self._clock()
-        due = self._next_tick if until is None else min(until, self._next_tick)
-        timeout = max(0.0, due - now)
+        due = self._next_tick if self._flights else now + IDLE
+        timeout = min(self._limit, max(0.0, due - now if until is None else min(due, until) - now))
         news = self._transport.poll(timeout)
-        overrun = self._clock() - now - timeout
-        if overrun > TICK:
-            self._scheduler.lost(overrun)  # a slow disk: what was sent meanwhile was not looked at
+        self._seen = self._clock()
+        self._look_away(self._seen - now - timeout)  # a slow disk, maybe
         for event in news:
             flight = self._flights.get(event.fetch)
             if flight is None:
@@ -216,6 +299,18 @@ class Pump:
 
     # --- what the transport says -----------------------------------------------------------------
 
+    def _accepts(self, fetch: Fetch, response: Response) -> bool:
+        """Whether the body is simply what was asked for. Asked inside of a driver's callback."""
+        flight = self._flights.get(fetch)
+        if flight is None or flight.stopped or self._cancelled.is_set():
+            return False
+        verdict = self._source.judge(fetch, response)
+        whole = verdict.last is None or verdict.last + 1 >= flight.seat.sink.stop
+        if verdict.kind not in (Kind.ACCEPT, Kind.PREFIX) or not whole:
+            return False
+        flight.verdict = verdict
+        return True
+
     def _answered(self, flight: Flight, event: Answered) -> None:
         verdict = self._source.judge(event.fetch, event.response)
         flight.verdict = verdict
@@ -237,6 +332,7 @@ class Pump:
                 self._held = flight  # until the others have let go of their places
                 return
             flight.noted = 0
+            self._whole = sink
             flight.seat.lane.aim(sink, 0, self._last_block)
         elif verdict.last is not None and verdict.last + 1 < sink.stop:
             # Whole blocks stay with the span: what is left of the last one is asked for on this flight.
@@ -289,7 +385,7 @@ class Pump:
         flight.fetches += got < LITTLE
         sink.limit = sink.stop
         self._flights[after] = flight
-        self._transport.start(after, sink)
+        self._transport.start(after, sink, self._accepts)
         return True
 
     def _fault(self, flight: Flight, event: Ended) -> Fault | None:
@@ -325,14 +421,3 @@ class Pump:
         seat = Seat(self._store.lane(self._transport.direct), sink)
         self._all_seats.append(seat)
         return seat
-
-    def _abandon(self) -> None:
-        """Give back every seat; only an exception leaves flights behind."""
-        for flight in self._flights.values():
-            self._transport.stop(flight.fetch)
-        if self._flights:
-            self._transport.poll(0.0)
-        self._flights.clear()
-        self._share_rate()
-        for seat in self._all_seats:
-            seat.free()

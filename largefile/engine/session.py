@@ -1,7 +1,7 @@
 """One run of the engine over one store: scheduler, pump, committer and digest, put together and ended.
 
-Every face of the library (cache, buffer, stream) makes a Session over its store; nothing else starts
-transfers.
+Every face of the library (cache, buffer, stream, seekable file) makes a Session over its store; nothing
+else starts transfers. What it fetches, and in which order, is its `Shape`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from largefile.core.byteranges import ByteRanges
 from largefile.core.ranges import ByteRange
@@ -19,7 +19,7 @@ from largefile.engine.blockmap import block_map
 from largefile.engine.digester import Digester, Readable
 from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
-from largefile.engine.pump import Pump
+from largefile.engine.pump import IDLE, Pump
 from largefile.engine.reporter import RateMeter
 from largefile.engine.store import Store
 from largefile.errors import (
@@ -29,14 +29,29 @@ from largefile.errors import (
     SourceChangedError,
     UnsizedSourceError,
 )
+from largefile.rules.actions import Refused
 from largefile.rules.identity import Identity, Match
 from largefile.rules.schedule import Scheduler
 from largefile.stats import DownloadStats
 from largefile.wire.readers import MIB, Probe, Source
 
-__all__ = ["Session"]
+__all__ = ["Session", "Shape"]
 
 log = logging.getLogger("largefile")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is fetched, and in which order: all of it, a window that follows a reader, or what is demanded.
+
+    `window` and `head` are blocks, spans are bytes; see `largefile.rules.schedule.Scheduler`.
+    """
+
+    window: int | None = None
+    head: int = 0
+    on_demand: bool = False
+    min_span: int = 1
+    max_span: int = 64 << 20
 
 
 class Session:
@@ -52,6 +67,11 @@ class Session:
         See `SessionOptions`.
     pin
         Told whose bytes will come, before the first of them does.
+    shape
+        By default everything is fetched.
+
+    `run` does it all. `begin`, `step` and `end` are the same by the piece, for who turns the loop himself;
+    one thread at a time may call them. Whatever `step` did, `end` comes after it.
     """
 
     def __init__(
@@ -62,11 +82,15 @@ class Session:
         options: SessionOptions | None = None,
         *,
         pin: Callable[[Identity], object] | None = None,
+        shape: Shape = Shape(),
     ) -> None:
         self._source = source
         self._store = store
         self._control = control
         self._pin = pin
+        self._shape = shape
+        #: Called on the thread that turns the loop, with demanded blocks that can not be had.
+        self.on_refused: Callable[[Refused], object] | None = None
         self._options = options or SessionOptions()
         self._pump: Pump | None = None
         self._scheduler: Scheduler | None = None
@@ -125,37 +149,84 @@ class Session:
             self.phase = "done" if self._store.byte_ranges.complete else "stopped"
 
     def _fetch(self, expected: Identity | None, probe: Probe | None, known: bool) -> None:
+        try:
+            self.begin(expected, probe=probe, known=known)
+            while self.step():
+                pass
+        finally:
+            self.end()
+
+    def begin(
+        self, expected: Identity | None = None, *, probe: Probe | None = None, known: bool = False
+    ) -> None:
+        """Get the first answer, and what is needed to go on from it; arguments and errors as of `run`."""
         probe = self._open(expected, probe, known)
         self.phase = "downloading"
-        options, store = self._options, self._store
-        transport = self._source.transport()
-        self._scheduler = scheduler = Scheduler(
+        self._scheduler = scheduler = self._make_scheduler()
+        self._pump = pump = Pump(
+            scheduler,
+            self._source,
+            self._store,
+            self._source.transport(),
+            rate=self._options.rate,
+            clock=self._options.clock,
+        )
+        pump.on_refused = self.on_refused
+        self._control.on_cancel(pump.cancel)
+        if probe.fetch is not None and probe.verdict is not None and probe.sink is not None:
+            pump.adopt(probe.fetch, probe.verdict, probe.sink)
+
+    def _make_scheduler(self) -> Scheduler:
+        options, store, shape = self._options, self._store, self._shape
+        return Scheduler(
             store.byte_ranges.bitmap,
             block_size=store.block_size,
             content_size=store.content_size,
             concurrency=options.concurrency,
+            min_span=shape.min_span,
+            max_span=shape.max_span,
+            window=shape.window,
+            head=shape.head,
+            on_demand=shape.on_demand,
             tries=options.tries,
             stall_timeout=options.timeout,
             rng=random.Random(options.seed),
             wait_for_completion=options.wait_for_completion,
             max_iterations=options.max_iterations,
         )
-        self._pump = pump = Pump(
-            scheduler, self._source, store, transport, rate=options.rate, clock=options.clock
-        )
-        self._control.on_cancel(pump.cancel)
-        if probe.fetch is not None and probe.verdict is not None and probe.sink is not None:
-            pump.adopt(probe.fetch, probe.verdict, probe.sink)
-        pump.run()
+
+    def step(self, limit: float = IDLE) -> bool:
+        """Take one decision, and do it; False when nothing is missing. Raises what ended it early.
+
+        It sleeps for at most `limit` seconds.
+        """
+        if self._pump is not None and self._pump.step(limit):
+            return True
         self._control.check()
-        self._check_complete(scheduler)
+        if self._store.byte_ranges.bitmap.find_clear(self._shape.head) is not None:
+            raise self.failure()
+        return False
+
+    def end(self) -> None:
+        """Let go of what the steps have used; may be called twice, and without a `begin`."""
+        if self._pump is not None:
+            self._pump.end()
+
+    def post(self, call: Callable[[Scheduler, float], object]) -> None:
+        """Have ``call(scheduler, now)`` made before the next decision; after `begin`, from any thread."""
+        if self._pump is not None:
+            self._pump.post(call)
+
+    def consumed(self, head_block: int) -> None:
+        """The reader is done with so many blocks; see `Pump.consumed`. Before `begin` it is not heard."""
+        if self._pump is not None:
+            self._pump.consumed(head_block)
 
     def _open(self, expected: Identity | None, probe: Probe | None, known: bool) -> Probe:
         """The first answer, which must speak of the content that this store is for."""
         if probe is None:
-            gap = next(self._store.byte_ranges.runs_clear())
-            last = min(gap.last, gap.first + MIB - 1)
-            probe = self._source.probe(gap.first, last, self._control.check)
+            first, last = self._first_gap()
+            probe = self._source.probe(first, last, self._control.check)
         self._control.check()
         self.identity = probe.identity
         if probe.identity.size is None:
@@ -169,6 +240,16 @@ class Session:
             self._pin(probe.identity)
         return probe
 
+    def _first_gap(self) -> tuple[int, int]:
+        """The first bytes that are needed, at most a MiB of them; one byte if none is missing."""
+        ranges, size = self._store.byte_ranges, self._store.block_size
+        block = ranges.bitmap.find_clear(self._shape.head)
+        if block is None:
+            return 0, 0
+        gap = ranges.bitmap.find_set(block)
+        stop = ranges.content_length if gap is None else gap * size
+        return block * size, min(stop, block * size + MIB) - 1
+
     def _check_version(self, found: Identity, expected: Identity) -> None:
         """Whether bytes of `found` may join what the store holds, which is of `expected`."""
         if expected.compare(found) is Match.CONTRADICTORY:
@@ -179,17 +260,17 @@ class Session:
         if not agrees:
             raise SourceChangedError(found.describe(), f"{expected.describe()} ({why})")
 
-    def _check_complete(self, scheduler: Scheduler) -> None:
-        if self._store.byte_ranges.complete:
-            return
-        if isinstance(scheduler.error, LargeFileError):
-            raise scheduler.error
-        failures = scheduler.failures
-        gap: ByteRange = next(self._store.byte_ranges.runs_clear())
-        cause = failures[-1] if failures else None
+    def failure(self) -> Exception:
+        """Why blocks are missing, once the loop is over: the error that stands for all others."""
+        failures = self._scheduler.failures if self._scheduler is not None else []
+        fatal = self._scheduler.error if self._scheduler is not None else None
+        cause = fatal or (failures[-1] if failures else None)
         if isinstance(cause, LargeFileError):
-            raise cause
-        raise IncompleteError(f"{self._source.name}: bytes {gap} could not be had") from cause
+            return cause
+        gap: ByteRange = next(self._store.byte_ranges.runs_clear())
+        error = IncompleteError(f"{self._source.name}: bytes {gap} could not be had")
+        error.__cause__ = cause
+        return error
 
     @contextlib.contextmanager
     def _digesting(self, algorithm: str | None) -> Iterator[None]:

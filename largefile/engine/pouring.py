@@ -1,0 +1,228 @@
+"""From a source to a reader, in order: what `Delivery` is for a file, for a stream."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from largefile.core.ranges import num_blocks
+from largefile.core.reorder import Block
+from largefile.disk.cache import LocalDownloadCache
+from largefile.engine.cachefeed import CacheFeed
+from largefile.engine.committer import Committer
+from largefile.engine.flow import Feed, Flow
+from largefile.engine.job import Control
+from largefile.engine.options import SessionOptions
+from largefile.engine.passage import Passage
+from largefile.engine.reporter import reporting
+from largefile.engine.ring import Ring, RingStore
+from largefile.engine.session import Session, Shape
+from largefile.engine.store import Store
+from largefile.errors import LargeFileError, UnsizedSourceError
+from largefile.rules.identity import Identity, describe, parse_digest, vouched_by
+from largefile.rules.sizing import auto_block_size, stream_window
+from largefile.stats import DownloadStats, StreamingStatus
+from largefile.wire.readers import MIB, Probe, Source
+
+__all__ = ["Pouring", "PouringOptions"]
+
+#: Most bytes of one request, so that the head of a stream does not wait for one long transfer.
+MAX_SPAN = 8 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class PouringOptions:
+    """What `StreamingDownloader` passes on; see there. Sizes are bytes."""
+
+    cache: LocalDownloadCache | None = None
+    offset: int = 0
+    window: int | None = None
+    block_size: int | None = None
+    digest: str | None = None
+    background: bool = True
+    durable: bool = True
+
+
+class Pouring:
+    """One content on its way to one reader: asks for the first bytes, and sets up what brings the rest.
+
+    Raises
+    ------
+    ValueError
+        For a size that does not fit: of the cache, the window, or the offset.
+    TransferError
+        If the first request fails.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        control: Control,
+        session: SessionOptions,
+        options: PouringOptions,
+        progress: Callable[[DownloadStats], object] | None = None,
+    ) -> None:
+        self._source = source
+        self._control = control
+        self._session = session
+        self._options = options
+        self._progress = progress
+        self._digest = parse_digest(options.digest) if options.digest is not None else None
+        if options.window is not None and (not isinstance(options.window, int) or options.window < 1):
+            raise ValueError(f"window is {options.window!r}, needed is a number of bytes from 1 on")
+        probe = self._ask()
+        self.identity = probe.identity
+        self.size = probe.identity.size  #: bytes; None: the source does not say
+        self.ring: Ring | None = None
+        self._entered = contextlib.ExitStack()  # left when the engine is over
+        self._entered.callback(self._let_go, probe)
+        try:
+            self.block_size = self._choose_block_size()
+            self.flow = self._pass_on(probe) if self.size is None else self._pour(probe, self.size)
+        except BaseException:
+            self._entered.close()
+            raise
+
+    def _ask(self) -> Probe:
+        """The first answer: to a request for what is wanted first, and for no more than the window."""
+        options, size = self._options, self._options.block_size or MIB
+        window = stream_window(options.window, self._session.concurrency, size, None)
+        first, last = options.offset // size, options.offset // size + window
+        if options.cache is not None:
+            first, last = gap(options.cache, first, last)
+        # A span does not go round the end of the ring: what is asked for beyond that would be thrown away.
+        last = min(last, first - first % window + window)
+        stop = min(last * size, first * size + MIB) if first < last else first * size + 1
+        return self._source.probe(first * size, stop - 1, self._control.check)
+
+    def _choose_block_size(self) -> int:
+        cache, offset = self._options.cache, self._options.offset
+        if self.size is None:
+            if cache is not None or offset:
+                raise UnsizedSourceError(f"{self._source.name} does not say how large it is")
+        elif offset > self.size:
+            raise ValueError(f"offset is {offset}, beyond a content of {self.size} bytes")
+        elif cache is not None and cache.content_size != self.size:
+            raise ValueError(f"cache size {cache.content_size} does not match file size {self.size}")
+        if cache is not None:
+            return cache.block_size
+        return self._options.block_size or auto_block_size(self.size or 0)
+
+    def _pour(self, probe: Probe, size: int) -> Flow:
+        options, block_size, cache = self._options, self.block_size, self._options.cache
+        # Of a last block nothing is wanted where the offset is its end.
+        head = options.offset // block_size if options.offset < size else num_blocks(size, block_size)
+        window = stream_window(options.window, self._session.concurrency, block_size, size)
+        feed: Feed
+        store: Store
+        if cache is not None:
+            feed, store, pin = CacheFeed(cache, head), cache, cache.pin
+            digest = ":".join(self._digest) if self._digest is not None else None
+            expected = replace(cache.identity, digest=digest)
+        else:
+            feed = store = self.ring = RingStore(size, block_size, window, head)
+            expected, pin = Identity(None, None, size), None
+        shape = Shape(window=window, head=head, max_span=MAX_SPAN)
+        session = Session(self._source, store, self._control, self._session, pin=pin, shape=shape)
+        # Here, and not by the engine: what the cache holds must not be read before it is known whose it is.
+        session.begin(expected, probe=self._useful(probe, store, shape))
+
+        def begin() -> None:
+            if cache is not None:
+                self._entered.enter_context(Committer(cache, durable=options.durable))
+            self._entered.enter_context(reporting(session.stats, self._progress, self._control))
+
+        return self._flow(session, feed, begin)
+
+    def _useful(self, probe: Probe, store: Store, shape: Shape) -> Probe:
+        """The answer; without its body, unless that begins with the first byte that may come now."""
+        begins = (probe.fetch.first or 0) if probe.fetch is not None else -1
+        missing = store.byte_ranges.bitmap.find_clear(shape.head, shape.head + (shape.window or 0))
+        if missing is not None and begins == missing * store.block_size:
+            return probe
+        self._let_go(probe)
+        return Probe(probe.identity)
+
+    def _let_go(self, probe: Probe) -> None:
+        """End the answered request, if nobody has."""
+        if probe.fetch is not None:
+            self._source.transport().stop(probe.fetch)
+
+    def _pass_on(self, probe: Probe) -> Flow:
+        """Without a size: one body, as it comes."""
+        window = stream_window(self._options.window, self._session.concurrency, self.block_size, None)
+        self.ring = Ring(window, self.block_size)
+        passage = Passage(
+            self._source,
+            probe,
+            self.ring,
+            self._control,
+            self._session,
+            any_end=self._digest is not None,
+        )
+
+        def begin() -> None:
+            self._entered.enter_context(reporting(passage.stats, self._progress, self._control))
+            passage.begin()
+
+        return self._flow(passage, self.ring, begin)
+
+    def _flow(self, engine: Session | Passage, feed: Feed, begin: Callable[[], None]) -> Flow:
+        return Flow(
+            self._source.name,
+            engine,
+            feed,
+            self._control,
+            begin,
+            self._entered,
+            digest=self._digest,
+            background=self._options.background,
+        )
+
+    # --- what the reader does --------------------------------------------------------------------
+
+    def next_block(self) -> Block | memoryview | None:
+        """See `Flow.next_block`; its errors carry the `status` reached."""
+        try:
+            return self.flow.next_block()
+        except LargeFileError as error:
+            if error.status is None:
+                error.status = self.status()
+            raise
+
+    def cancel(self) -> None:
+        """Stop the transfers."""
+        self._control.cancel()
+
+    def close(self) -> None:
+        """End everything within a second."""
+        self.flow.close()
+
+    def status(self) -> StreamingStatus:
+        """How far it came, or how it ended."""
+        flow, disorder = self.flow, self.ring.disorder if self.ring is not None else (0, 0)
+        stats, error = flow.stats(), flow.error
+        return StreamingStatus.of(
+            stats,
+            complete=flow.complete,
+            resumable=isinstance(error, LargeFileError) and error.resumable,
+            duration=flow.duration,
+            path=self._options.cache.path if self._options.cache is not None else None,
+            identity=describe(self.identity),
+            verified_by=vouched_by(self.identity, flow.digest) if flow.complete else None,
+            digest=flow.digest,
+            block_size=self.block_size,
+            out_of_order=disorder[0],
+            max_out_of_order=disorder[1],
+        )
+
+
+def gap(cache: LocalDownloadCache, first: int, stop: int) -> tuple[int, int]:
+    """The first run of blocks from `first` on, before `stop`, that `cache` lacks; empty if it lacks none."""
+    bitmap = cache.byte_ranges.bitmap
+    missing = bitmap.find_clear(first, stop)
+    if missing is None:
+        return first, first
+    found = bitmap.find_set(missing, stop)
+    return missing, stop if found is None else found
