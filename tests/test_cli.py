@@ -276,7 +276,6 @@ def test_an_existing_destination_ends_in_13_and_is_replaced_only_on_demand(serve
         ["get", "http://example.org/x", "-H", "secret token"],
         ["get", "http://example.org/x", "-H", "A: 1", "-H", "a: 2"],
         ["get", "http://example.org/x", "-H", "Range: bytes=0-1"],
-        ["get", "http://example.org/x", "-o", "-"],
         ["get", "http://example.org/x", "-o", ""],
         ["get", "http://example.org/x", "-o", "nowhere/"],
         ["get", "http://example.org/x", "--proxy", "secret"],

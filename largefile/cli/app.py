@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 import largefile
+from largefile.cli.cat import cat
 from largefile.cli.demo import demo
 from largefile.cli.exits import MEANINGS
 from largefile.cli.get import get
@@ -71,10 +72,11 @@ def program() -> None:
 
     \b
     largefile get https://example.org/model.bin       fetch, or go on fetching
+    largefile cat https://example.org/x.tar | tar x   use it while it comes
     largefile info model.bin                          how far is it?
     largefile demo                                    see it work, without any network
     """
 
 
-for command in (get, info, verify, export, demo):
+for command in (get, cat, info, verify, export, demo):
     program.add_command(command)

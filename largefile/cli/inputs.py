@@ -12,7 +12,17 @@ import click
 from largefile.rules.naming import basename_from_url
 from largefile.rules.rate import parse_rate
 
-__all__ = ["count_or_auto", "credentials", "destination", "headers", "proxy", "rate", "size", "size_or_auto"]
+__all__ = [
+    "count_or_auto",
+    "credentials",
+    "destination",
+    "headers",
+    "offset",
+    "proxy",
+    "rate",
+    "size",
+    "size_or_auto",
+]
 
 #: The kinds of proxies that libcurl knows.
 PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
@@ -40,6 +50,11 @@ def size(context: Context, parameter: Parameter, value: str) -> int:
     except ValueError:
         text = f"{value!r} is not a size in bytes, such as 65536, 64K or 1M"
         raise click.BadParameter(text, context, parameter) from None
+
+
+def offset(context: Context, parameter: Parameter, value: str) -> int:
+    """A position, as people write sizes; it may be 0."""
+    return 0 if value and not value.strip("0") else size(context, parameter, value)
 
 
 def rate(context: Context, parameter: Parameter, value: str | None) -> int | None:
@@ -120,8 +135,8 @@ def destination(url: str, output: str | None) -> str:
     """Where the file goes: `output`, a safe name from the URL inside it if it is a folder, or here."""
     if output is None:
         return basename_from_url(url)
-    if output in ("", "-"):
-        raise click.UsageError(f"the file's name is {output!r}; get writes to a file, not to standard output")
+    if not output:
+        raise click.UsageError("the file's name is empty; - is standard output")
     if Path(output).is_dir():
         return str(Path(output) / basename_from_url(url))
     if output.endswith("/"):

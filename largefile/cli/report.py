@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +22,7 @@ from largefile.errors import CancelledError, DestinationExistsError, InternalErr
 from largefile.progress import human_bytes, shade
 from largefile.stats import DownloadStatus
 
-__all__ = ["Report", "drawn", "printable", "say", "show", "summary"]
+__all__ = ["Report", "delivered", "drawn", "logged", "printable", "say", "show", "summary"]
 
 VOUCHERS = {
     "digest": "verified by its digest",
@@ -61,12 +63,15 @@ class Report:
     #: The partial file that this command is about, and how to go on with it.
     part: str | None = None
     to_go_on: str = "run the same command again to go on"
+    #: What else to say of a failure, for a command that has no file.
+    afterword: Callable[[BaseException], str | None] | None = None
 
     @classmethod
     def of(cls, args: Sequence[str]) -> Report:
         """From the bare words of the command line, so that it can speak of mistakes in them too."""
         blank = DownloadStatus().as_dict() if "get" in args[:1] else {}
-        return cls(as_json="--json" in args, blank=blank)
+        # What comes from cat on stdout is content, and nothing else.
+        return cls(as_json="--json" in args and "cat" not in args[:1], blank=blank)
 
     def json(self, found: dict[str, Any]) -> None:
         """One object on stdout. OutputError if it can not be written: a program waits for it."""
@@ -106,21 +111,37 @@ class Report:
         for note in status.notes if isinstance(status, DownloadStatus) else ():
             say(f"note: {note}")
         words = hint(error, self.part, self.to_go_on) if self.part is not None else None
+        if self.afterword is not None:
+            words = self.afterword(error)
         if words is not None:
             say(words)
 
 
 def summary(status: DownloadStatus) -> list[str]:
     """The end of a good download, in lines."""
-    seconds, came = status.duration, status.downloaded_bytes
-    rate = f", {human_bytes(came / seconds)}/s" if seconds > 0 and came else ""
     resumed = f", {human_bytes(status.resumed_bytes)} of it resumed" if status.resumed_bytes else ""
-    voucher = VOUCHERS.get(status.verified_by or "size", str(status.verified_by))
+    amount = human_bytes(status.download_size)
     lines = [
-        f"{status.path}: {human_bytes(status.download_size)} in {seconds:.1f} s{rate}{resumed}",
-        f"{voucher}{f' ({status.digest})' if status.digest else ''}",
+        f"{status.path}: {amount} in {pace(status.downloaded_bytes, status.duration)}{resumed}",
+        voucher(status),
     ]
     return lines + [f"note: {note}" for note in status.notes]
+
+
+def delivered(name: str, count: int, seconds: float, status: DownloadStatus) -> str:
+    """The end of a content that was written to standard output, `count` bytes of it, in a line."""
+    return f"{name}: {human_bytes(count)} in {pace(count, seconds)}; {voucher(status)}"
+
+
+def pace(count: int, seconds: float) -> str:
+    """How long `count` bytes took, and how fast that was."""
+    return f"{seconds:.1f} s" + (f", {human_bytes(count / seconds)}/s" if seconds > 0 and count else "")
+
+
+def voucher(status: DownloadStatus) -> str:
+    """What vouches for the bytes."""
+    words = VOUCHERS.get(status.verified_by or "size", str(status.verified_by))
+    return f"{words} ({status.digest})" if status.digest else words
 
 
 def message_of(error: BaseException) -> str:
@@ -152,3 +173,25 @@ def is_bug(error: BaseException) -> bool:
     """Whether nobody but us can be to blame."""
     known = isinstance(error, LargeFileError | click.ClickException)
     return isinstance(error, InternalError) or (exit_code(error) == OTHER and not known)
+
+
+class ToStderr(logging.Handler):
+    """Log records as lines; sys.stderr is looked up each time, as a live bar stands in for it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
+@contextlib.contextmanager
+def logged(verbose: bool) -> Iterator[None]:
+    """Show the library's log if that was asked for. What matters of it is in the notes at the end."""
+    log = logging.getLogger("largefile")
+    handler = ToStderr() if verbose else logging.NullHandler()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG if verbose else logging.ERROR)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

@@ -17,7 +17,7 @@ import click
 from largefile.progress import as_callback
 from largefile.stats import DownloadStats
 
-__all__ = ["Progress", "fill_descriptors", "flush", "mute", "remark"]
+__all__ = ["Progress", "bar_has_room", "fill_descriptors", "flush", "mute", "remark"]
 
 
 def fill_descriptors() -> None:
@@ -63,6 +63,16 @@ def flush() -> None:
             mute(stream)
 
 
+def bar_has_room() -> bool:
+    """Whether stderr is a terminal, and not the one that shows the content on stdout."""
+    try:
+        bar, content = sys.stderr.fileno(), sys.stdout.fileno()
+        mine, other = os.fstat(bar).st_rdev, os.fstat(content).st_rdev
+        return os.isatty(bar) and not (os.isatty(content) and mine == other)
+    except (OSError, ValueError, AttributeError):
+        return False  # one of them is closed, or is none of the system's
+
+
 class Progress:
     """A bar or lines on stderr until that fails, and nothing from then on; a context manager.
 
@@ -83,6 +93,11 @@ class Progress:
     def __call__(self, stats: DownloadStats) -> None:
         if self._tell is not None:
             self._try(self._tell, stats)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is shown."""
+        return self._tell is not None
 
     def watch(self, block_map: Callable[[int], list[float]]) -> None:
         """Where a bar gets its map."""

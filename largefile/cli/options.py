@@ -1,0 +1,160 @@
+"""The options of the commands that fetch. What two of them have is said once, and means the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import click
+
+from largefile.cli.inputs import count_or_auto, credentials, headers, offset, proxy, rate, size_or_auto
+
+__all__ = ["CAT", "GET", "renamed", "with_options"]
+
+Option: TypeAlias = Callable[[Any], Any]
+
+
+def with_options(options: Sequence[Option]) -> Callable[[Any], Any]:
+    """A decorator that gives a command all of `options`, in their order."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def renamed(options: dict[str, Any]) -> dict[str, Any]:
+    """What every fetch is told, by its names in the library instead of those of the command line."""
+    found = dict(options)
+    found["concurrency"] = found.pop("connections")
+    found["rate"] = found.pop("limit_rate")
+    found["headers"] = headers(found.pop("lines"))
+    found["auth"] = credentials(found.pop("user"))
+    return found
+
+
+CONNECTIONS = click.option(
+    "-x",
+    "--connections",
+    callback=count_or_auto,
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Transfers at once, 1 to 256.",
+)
+BLOCK_SIZE = click.option(
+    "--block-size",
+    callback=size_or_auto,
+    default="auto",
+    show_default=True,
+    metavar="SIZE",
+    help="Bytes in a block, 4K to 1G. A partial file keeps the one it began with.",
+)
+DIGEST = click.option(
+    "--digest",
+    "--checksum",
+    "digest",
+    metavar="ALG:HEX",
+    help="Verify the content from end to end, e.g. sha256:1f8a...",
+)
+LIMIT_RATE = click.option(
+    "--limit-rate", callback=rate, metavar="RATE", help="Bytes a second over all, e.g. 500K or 10M."
+)
+HEADER = click.option(
+    "-H", "--header", "lines", multiple=True, metavar="'K: V'", help="Send this too; may be repeated."
+)
+USER = click.option("--user", metavar="NAME:PASSWORD", help="Sign in; asks for a password that is left out.")
+TIMEOUT = click.option(
+    "--timeout",
+    type=float,
+    default=20.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds without a byte before a transfer is made again.",
+)
+CONNECT_TIMEOUT = click.option(
+    "--connect-timeout",
+    type=float,
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds for a connection.",
+)
+DEADLINE = click.option("--deadline", type=float, metavar="S", help="Seconds for the whole download.")
+CA_FILE = click.option("--ca-file", metavar="FILE", help="Certificate authorities to trust, as PEM.")
+PROXY = click.option(
+    "--proxy",
+    callback=proxy,
+    metavar="URL",
+    help="Use this proxy, of http, https or socks; '' for none. [default: by the environment]",
+)
+QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens, and show tracebacks.")
+
+GET: list[Option] = [
+    click.option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Where to; a folder takes the URL's own name. With - it is `largefile cat -o -`.",
+    ),
+    CONNECTIONS,
+    BLOCK_SIZE,
+    DIGEST,
+    LIMIT_RATE,
+    HEADER,
+    USER,
+    click.option("--no-resume", is_flag=True, help="Throw away what an earlier run has left."),
+    TIMEOUT,
+    CONNECT_TIMEOUT,
+    DEADLINE,
+    click.option("--no-durable", is_flag=True, help="Do not sync to disk before the end."),
+    click.option("--overwrite", is_flag=True, help="Replace FILE if it is there."),
+    click.option(
+        "--on-change",
+        type=click.Choice(["restart", "fail"]),
+        default="restart",
+        show_default=True,
+        help="When the source has changed since the partial file was begun.",
+    ),
+    CA_FILE,
+    PROXY,
+    QUIET,
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout at the end."),
+    VERBOSE,
+]
+
+CAT: list[Option] = [
+    click.option("-o", "--output", metavar="-", help="With -, write to a terminal whatever it is."),
+    CONNECTIONS,
+    BLOCK_SIZE,
+    click.option(
+        "--window",
+        callback=size_or_auto,
+        default="auto",
+        show_default=True,
+        metavar="SIZE",
+        help="Bytes of memory: how far the transfers may be ahead of the reader.",
+    ),
+    click.option(
+        "--offset",
+        callback=offset,
+        default="0",
+        show_default=True,
+        metavar="N",
+        help="Skip so many bytes, as curl -C does; they are not fetched. Not with --digest.",
+    ),
+    DIGEST,
+    LIMIT_RATE,
+    HEADER,
+    USER,
+    TIMEOUT,
+    CONNECT_TIMEOUT,
+    DEADLINE,
+    CA_FILE,
+    PROXY,
+    QUIET,
+    VERBOSE,
+]
