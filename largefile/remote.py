@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from largefile.disk.cache import DownloadCache
 from largefile.engine.access import Access, view_of
+from largefile.engine.job import Control
 from largefile.engine.leasing import Opening
 from largefile.engine.options import check_block_size, check_rate, session_options
 from largefile.engine.rawfile import RawFile
@@ -182,6 +183,7 @@ def open(
     ca_file: str | os.PathLike[str] | None = None,
     proxy: str | None = None,
     pickle_headers: bool = False,
+    _control: Control | None = None,  # who can cancel the first request
 ) -> RemoteFile:
     """Open a file behind a URL for reading: seekable, buffered, fetched where it is read.
 
@@ -266,10 +268,11 @@ def open(
             proxy=proxy,
             pickle_headers=pickle_headers,
         ),
+        _control or Control(),
     )
 
 
-def _open(url: str, options: OpenOptions) -> RemoteFile:
+def _open(url: str, options: OpenOptions, control: Control) -> RemoteFile:
     readahead, buffer_size = options["readahead"], options["buffer_size"]
     _check_sizes(readahead, buffer_size)
     source = HTTPReader(
@@ -283,7 +286,7 @@ def _open(url: str, options: OpenOptions) -> RemoteFile:
         tries=options["tries"],
     )
     try:
-        lease = _lease_of(source, options)
+        lease = _lease_of(source, options, control)
     except BaseException:
         source.close()
         raise
@@ -291,7 +294,7 @@ def _open(url: str, options: OpenOptions) -> RemoteFile:
     return RemoteFile(raw, buffer_size, _Recipe(source.url, options))
 
 
-def _lease_of(source: HTTPReader, options: OpenOptions) -> Lease:
+def _lease_of(source: HTTPReader, options: OpenOptions, control: Control) -> Lease:
     cache, folder, key = options["cache"], options["cache_dir"], options["key"]
     _check_place(cache, folder, key)
     session = session_options(
@@ -302,7 +305,7 @@ def _lease_of(source: HTTPReader, options: OpenOptions) -> Lease:
         wait_for_completion=False,
         max_iterations=1,
     )
-    opening = Opening(source, session, check_block_size(options["block_size"]))
+    opening = Opening(source, session, check_block_size(options["block_size"]), control.check)
     if cache is not None:
         return opening.over(cache)
     if folder is not None:

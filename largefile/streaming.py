@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Mapping
@@ -47,6 +48,7 @@ class StreamOptions(TypedDict, total=False):
     deadline: float | None
     background: bool
     durable: bool
+    _control: Control | None
 
 
 class StreamingDownloader(io.RawIOBase):
@@ -94,10 +96,10 @@ class StreamingDownloader(io.RawIOBase):
 
     Notes on reading
     ----------------
-    A read gives all that it was asked for, but at the end. What is in order before a failure is given; then
-    the error is raised, by every further read. The source is never begun anew: another version of it
-    is SourceChangedError. The end is told only after the digest, if there is one, agreed; else
-    DigestMismatchError is raised.
+    A read gives all that it was asked for, but at the end; one that meets a failure raises it, and so does
+    every one after it. Iteration gives all that is in order before a failure first. The source is never
+    begun anew: another version of it is SourceChangedError. The end is told only after the digest, if there
+    is one, agreed; else DigestMismatchError is raised.
 
     Iteration gives blocks as memoryviews, without a copy, valid for as long as they are kept. Who keeps
     more than half of the window gets copies.
@@ -140,6 +142,7 @@ class StreamingDownloader(io.RawIOBase):
         deadline: float | None = None,
         background: bool = True,
         durable: bool = True,
+        _control: Control | None = None,  # who can cancel the first request, too
     ) -> None:
         self._closing: list[Any] = []  # what is ours, and is closed with the stream
         self._block: Block | None = None  # the ring's block that is being read
@@ -156,7 +159,7 @@ class StreamingDownloader(io.RawIOBase):
             concurrency, check_rate(rate), timeout, tries, wait_for_completion, max_iterations
         )
         check_seconds("deadline", deadline)
-        callback, self._control = as_callback(progress), Control()
+        callback, self._control = as_callback(progress), Control.under(_control)
         self._source: Source
         if isinstance(reader, HTTPReader):
             self._source, block_size = reader, reader.block_size
@@ -214,19 +217,11 @@ class StreamingDownloader(io.RawIOBase):
     # --- reading ---------------------------------------------------------------------------------
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill `buffer`, and give how many bytes that were: fewer only at the end, or before a failure."""
+        """Fill `buffer`, and give how many bytes that were: fewer only at the end."""
         self._running()
         with memoryview(buffer) as whole, whole.cast("B") as target:
             done, size = 0, len(target)
-            while done < size:
-                try:
-                    rest = self._more()
-                except LargeFileError:
-                    if done:
-                        break  # the next read raises it again
-                    raise
-                if rest is None:
-                    break
+            while done < size and (rest := self._more()) is not None:
                 step = min(size - done, len(rest))
                 target[done : done + step] = rest[:step]
                 self._skip(step)
@@ -234,7 +229,7 @@ class StreamingDownloader(io.RawIOBase):
             return done
 
     def read(self, size: int | None = -1) -> bytes:
-        """`size` bytes, fewer only at the end or before a failure; all that is left for None or -1."""
+        """`size` bytes, fewer only at the end; all that is left for None or -1."""
         if size is None or size < 0:
             return self.readall()
         rest = self._more() if size else None
@@ -242,14 +237,21 @@ class StreamingDownloader(io.RawIOBase):
             data = bytes(rest[:size])
             self._skip(size)
             return data
-        whole = self._running().size
-        found = bytearray(size if whole is None else min(size, whole - self._pos))
-        del found[self.readinto(found) :]
-        return bytes(found)
+        return self._gather(size)
 
     def readall(self) -> bytes:
         """All that is left."""
-        return b"".join(self._copies())
+        return self._gather(sys.maxsize)
+
+    def _gather(self, size: int) -> bytes:
+        """The next `size` bytes, or what there is of them, in memory that grows with what has come."""
+        self._running()
+        found = io.BytesIO()  # hands over its memory, where bytes of a bytearray are one more copy
+        while size and (rest := self._more()) is not None:
+            step = found.write(rest[:size])
+            self._skip(step)
+            size -= step
+        return found.getvalue()
 
     def __next__(self) -> memoryview:  # type: ignore[override]
         """What is left of the present block, or the next one."""
@@ -263,11 +265,6 @@ class StreamingDownloader(io.RawIOBase):
         self._pos += len(rest)
         self._rest = self._block = None  # the view alone keeps the place
         return rest
-
-    def _copies(self) -> Any:
-        while (rest := self._more()) is not None:
-            yield bytes(rest)
-            self._skip(len(rest))
 
     def _more(self) -> memoryview | None:
         """What is left of the present block, or the next one; None at the end."""

@@ -28,12 +28,12 @@ OTHER = noise(40 * BLOCK + 777, seed=1)
 WINDOW = 8 * BLOCK
 
 
-def read_to_failure(source, size=10_000):
+def read_to_failure(source):
     """All that comes before the error, and the error; it must come again and again."""
     found = []
     while True:
         try:
-            piece = source.read(size)
+            piece = next(source, b"")
         except LargeFileError as error:
             with pytest.raises(type(error)):
                 source.read(1)
@@ -44,7 +44,7 @@ def read_to_failure(source, size=10_000):
             assert not source.status().complete
             return b"".join(found), error
         assert piece, "the end was told"
-        found.append(piece)
+        found.append(bytes(piece))
 
 
 # --- faults that pass --------------------------------------------------------------------------------
@@ -116,6 +116,17 @@ def test_what_came_in_order_before_a_failure_is_given_first():
             assert CONTENT[:3] + rest == CONTENT[: len(rest) + 3]
             assert len(rest) + 3 >= WINDOW
             assert error.status.cached_or_streamed_bytes >= WINDOW
+
+
+@pytest.mark.parametrize("read", [lambda s, n: s.read(n), lambda s, n: s.readinto(bytearray(n))])
+def test_a_read_that_meets_a_failure_is_never_just_short(read):
+    # Many a caller takes a short read for the end, and would have half of a file and no error.
+    with LoopbackServer(CONTENT) as server:
+        with open_stream(server, window=WINDOW) as source:
+            has_come(source, WINDOW)
+            server.behave = always(status=403)
+            with pytest.raises(RefusedError):
+                read(source, len(CONTENT))
 
 
 def test_a_server_that_dies_is_given_up():
@@ -210,7 +221,7 @@ def test_a_reader_that_fails_once_is_asked_again(error, background):
 def test_a_reader_that_never_will_ends_the_stream_where_it_failed(bad, background):
     reader = PlainReader(DATA, 100, failing(bad, 100))
     with StreamingDownloader(reader, window=300, background=background) as source:
-        found, error = read_to_failure(source, 70)
+        found, error = read_to_failure(source)
         assert found == DATA[:500]
         assert isinstance(error, ReadError)
         assert error is bad or error.__cause__ is bad

@@ -168,8 +168,7 @@ class Outflow:
     def _pour(self) -> StreamingStatus:
         """Every block, as soon as it is there."""
         progress = self._tell if self._progress.is_on else None
-        with self._open(self._url, progress=progress, **self._settings) as source:
-            self._control.on_cancel(source.cancel)
+        with self._open(self._url, progress=progress, **self._settings, _control=self._control) as source:
             self._size = source.content_length
             for block in source:
                 with block:

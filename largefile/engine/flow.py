@@ -11,6 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -254,7 +255,9 @@ class Flow:
 
     def stats(self) -> DownloadStats:
         """How far it is, from any thread."""
-        return self._engine.stats()
+        stats = self._engine.stats()
+        stopping = self._control.cancelled() and not self.complete  # the engine may not know it yet
+        return replace(stats, phase="stopped") if stopping else stats
 
     @property
     def duration(self) -> float:

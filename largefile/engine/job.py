@@ -62,6 +62,14 @@ class Control:
         if now:
             tell()
 
+    @classmethod
+    def under(cls, outer: Control | None) -> Control:
+        """One that is cancelled with `outer`, and not the other way round."""
+        control = cls()
+        if outer is not None:
+            outer.on_cancel(lambda: control.cancel(outer.reason))
+        return control
+
     def set_deadline(self, seconds: float | None) -> None:
         """Cancel the work `seconds` from now; None: never."""
         if seconds is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
 from largefile.disk.cache import DownloadCache
 from largefile.engine.options import SessionOptions
@@ -37,9 +38,18 @@ class Opening:
         See `SessionOptions`.
     block_size
         Bytes, for a cache that is made now; None: by the content's size.
+    check
+        Called now and then during the first request; what it raises ends it.
     """
 
-    def __init__(self, source: HTTPReader, options: SessionOptions, block_size: int | None) -> None:
+    def __init__(
+        self,
+        source: HTTPReader,
+        options: SessionOptions,
+        block_size: int | None,
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._check = check
         self._source = source
         self._options = options
         self._block_size = block_size
@@ -100,7 +110,7 @@ class Opening:
 
     def _probe(self, last: int) -> Probe:
         """The first answer; its body is let go of, where it would only be one byte."""
-        probe = self._source.probe(0, last, lambda: None)
+        probe = self._source.probe(0, last, self._check)
         if probe.identity.size is None:
             raise UnsizedSourceError(f"{self._source.name} does not say how large it is")
         partial = probe.verdict is not None and probe.verdict.kind is not Kind.WHOLE

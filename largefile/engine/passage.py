@@ -52,6 +52,7 @@ class Passage:
         self._fetch, self._sink = probe.fetch, probe.sink
         self._timeout = options.timeout
         self._receiving: Receiving | None = None
+        self._head = 0  # the block that the window begins with
         self._meter = RateMeter()
         self._started = time.monotonic()
         self.identity: Identity = probe.identity
@@ -99,6 +100,9 @@ class Passage:
 
     def consumed(self, head_block: int) -> None:
         """The reader has made room. From any thread."""
+        if head_block <= self._head:
+            return
+        self._head = head_block
         if self._sink.held and self._receiving is not None:
             self._source.transport().wake()
 

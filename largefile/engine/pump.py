@@ -122,8 +122,9 @@ class Pump:
 
     def consumed(self, head_block: int) -> None:
         """The reader is done with so many blocks. From any thread; of several, the largest number counts."""
-        if head_block > self._head:
-            self._head = head_block
+        if head_block <= self._head:
+            return
+        self._head = head_block
         # A body that came as a whole may have been held back since the loop went to sleep.
         if self._needs_reader or (self._whole is not None and self._whole.held):
             self._transport.wake()

@@ -121,6 +121,11 @@ class Reading:
         except BaseException as error:  # noqa: BLE001 - raised by `result`
             self._error = error
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is not over."""
+        return self._thread.is_alive()
+
     def result(self, timeout: float = SOON) -> object:
         """Wait for its end; fails after `timeout` seconds."""
         self._thread.join(timeout)
