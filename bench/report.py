@@ -2,7 +2,8 @@
 
     python bench/report.py [DATA.json ...] > docs/performance.md
 
-Takes what `transfers.py --json`, `memory.py --json` and `pytest --benchmark-json` wrote, in any order.
+Takes what `transfers.py --json`, `memory.py --json`, `streams.py --json` and `pytest --benchmark-json`
+wrote, in any order.
 A ratio is that of two medians, with the rounds in which ours was the smaller one.
 """
 
@@ -10,15 +11,16 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from report_streams import streams_section
+from tables import MIB, Run, cpu, head, median, of, ratio, row, size_text
+
 Data = dict[str, Any]
-Run = dict[str, Any]
 
 #: Ours, and who it is measured against.
 MATCHES = [
@@ -32,7 +34,6 @@ SMALL_BLOCKS = [
     ("largefile, 64 KiB blocks", "largefile, 1 MiB blocks"),
     ("largefile durable, 64 KiB blocks", "largefile durable, 1 MiB blocks"),
 ]
-MIB = 1 << 20
 
 HEAD = """\
 # Performance
@@ -43,11 +44,13 @@ the digits are one machine's.
 RECIPES = {
     "transfers": "python bench/transfers.py --size 1G --rounds 9 --where both --json transfers.json",
     "memory": "python bench/memory.py --json memory.json",
+    "streams": "python bench/streams.py --size 1G --rounds 7 --json streams.json",
     "micro": "pytest -c bench/pytest.ini bench --benchmark-json micro.json",
 }
 TITLES = {
     "transfers": "Whole downloads",
     "memory": "Memory",
+    "streams": "Streams and seekable files",
     "micro": "The parts",
 }
 
@@ -58,7 +61,7 @@ TITLES = {
 def transfers_section(data: Data) -> list[str]:
     """The tables of one `transfers.py` run."""
     lines = [
-        f"{_size(data['size'])} of random bytes from nginx on loopback, medians of {data['rounds']} "
+        f"{size_text(data['size'])} of random bytes from nginx on loopback, medians of {data['rounds']} "
         "interleaved rounds. Seconds and memory are those of the client's processes, Python's start and "
         "imports included; a peak below that of the measuring program itself cannot be seen.",
     ]
@@ -72,44 +75,25 @@ def transfers_section(data: Data) -> list[str]:
 
 
 def _medians(by_name: dict[str, list[Run]]) -> Iterator[str]:
-    yield from _head("", "wall s", "user s", "system s", "CPU s", "peak MiB")
+    yield from head("", "wall s", "user s", "system s", "CPU s", "peak MiB")
     for name, runs in by_name.items():
         if not runs:
             continue
-        seconds = [_median(runs, key) for key in (_of("wall"), _of("user"), _of("system"), _cpu)]
-        yield _row(name, *(f"{value:.2f}" for value in seconds), f"{_median(runs, _of('peak')) / MIB:.0f}")
+        seconds = [median(runs, key) for key in (of("wall"), of("user"), of("system"), cpu)]
+        yield row(name, *(f"{value:.2f}" for value in seconds), f"{median(runs, of('peak')) / MIB:.0f}")
 
 
 def _ratios(by_name: dict[str, list[Run]]) -> Iterator[str]:
-    yield from _head("ours / theirs", "wall", "CPU")
+    yield from head("ours / theirs", "wall", "CPU")
     for ours, others in MATCHES:
         for other in others:
             if by_name[ours] and by_name[other]:
-                found = (_ratio(by_name[ours], by_name[other], key) for key in (_of("wall"), _cpu))
-                yield _row(f"{ours} / {other}", *found)
+                found = (ratio(by_name[ours], by_name[other], key) for key in (of("wall"), cpu))
+                yield row(f"{ours} / {other}", *found)
     for small, large in SMALL_BLOCKS:
         if by_name[small] and by_name[large]:
-            found = (_ratio(by_name[small], by_name[large], key) for key in (_of("wall"), _cpu))
-            yield _row(f"{small} / {large.split(', ')[1]}", *found)
-
-
-def _ratio(ours: list[Run], theirs: list[Run], key: Callable[[Run], float]) -> str:
-    there = {run["round"]: key(run) for run in theirs}
-    rounds = [(key(run), there[run["round"]]) for run in ours if run["round"] in there]
-    less = sum(one < other for one, other in rounds)
-    return f"{_median(ours, key) / _median(theirs, key):.2f} ({less} of {len(rounds)})"
-
-
-def _median(runs: list[Run], key: Callable[[Run], float]) -> float:
-    return statistics.median(key(run) for run in runs)
-
-
-def _of(name: str) -> Callable[[Run], float]:
-    return lambda run: float(run[name])
-
-
-def _cpu(run: Run) -> float:
-    return float(run["user"] + run["system"])
+            found = (ratio(by_name[small], by_name[large], key) for key in (of("wall"), cpu))
+            yield row(f"{small} / {large.split(', ')[1]}", *found)
 
 
 # --- memory --------------------------------------------------------------------------------------
@@ -121,14 +105,14 @@ def memory_section(data: Data) -> list[str]:
         f"Peak memory of the process above what it had after `import largefile`, to {data['filesystem']}. "
         "It must not grow with the file.",
         "",
-        *_head("content", "durable", "after import, MiB", "peak, MiB", "above import, MiB"),
+        *head("content", "durable", "after import, MiB", "peak, MiB", "above import, MiB"),
     ]
     above: dict[bool, list[float]] = defaultdict(list)
     for run in data["runs"]:
         more = run["peak"] - run["after_import"]
         above[run["durable"]].append(more)
         cells = (f"{value / MIB:.1f}" for value in (run["after_import"], run["peak"], more))
-        lines.append(_row(_size(run["size"]), "yes" if run["durable"] else "no", *cells))
+        lines.append(row(size_text(run["size"]), "yes" if run["durable"] else "no", *cells))
     for durable, found in above.items():
         what = "durable" if durable else "not durable"
         lines += ["", f"Largest less smallest content, {what}: {(found[-1] - found[0]) / MIB:.1f} MiB."]
@@ -147,16 +131,14 @@ def micro_section(data: Data) -> list[str]:
         "Median time of one call, beside the same task in plain Python; every answer is checked. "
         "`bench/test_*.py` say whose wait each is.",
         "",
-        *_head("group", "benchmark", "median", "of the group's fastest", "more"),
+        *head("group", "benchmark", "median", "of the group's fastest", "more"),
     ]
     for group, members in groups.items():
         fastest = min(each["stats"]["median"] for each in members)
         for each in members:
-            median, more = each["stats"]["median"], each.get("extra_info") or {}
+            middle, more = each["stats"]["median"], each.get("extra_info") or {}
             extra = ", ".join(f"{name.replace('_', ' ')}: {value:,}" for name, value in more.items())
-            lines.append(
-                _row(group, _name(each["fullname"]), _time(median), f"{median / fastest:.2f}", extra)
-            )
+            lines.append(row(group, _name(each["fullname"]), _time(middle), f"{middle / fastest:.2f}", extra))
     return lines
 
 
@@ -174,7 +156,12 @@ def _time(seconds: float) -> str:
 
 # --- all -----------------------------------------------------------------------------------------
 
-SECTIONS = {"transfers": transfers_section, "memory": memory_section, "micro": micro_section}
+SECTIONS = {
+    "transfers": transfers_section,
+    "memory": memory_section,
+    "streams": streams_section,
+    "micro": micro_section,
+}
 
 
 def _facts(data: Data) -> Iterator[str]:
@@ -186,21 +173,6 @@ def _facts(data: Data) -> Iterator[str]:
         yield f"* date: {data['datetime'][:10]}"
         yield f"* system: {machine['system']} {machine['release']}, {machine['machine']}"
         yield f"* Python: {machine['python_implementation']} {machine['python_version']}"
-
-
-def _size(size: int) -> str:
-    for unit, one in (("GiB", 1 << 30), ("MiB", MIB), ("MB", 10**6), ("KiB", 1 << 10)):
-        if size >= one and size % one == 0:
-            return f"{size // one:,} {unit}"
-    return f"{size:,} bytes"
-
-
-def _head(*cells: str) -> list[str]:
-    return [_row(*cells), _row("---", *("---:" for _ in cells[1:]))]
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def report(runs: list[Data]) -> str:

@@ -1,0 +1,54 @@
+"""Tables in Markdown, and medians of runs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+Run = dict[str, Any]
+
+MIB = 1 << 20
+
+
+def head(*cells: str) -> list[str]:
+    return [row(*cells), row("---", *("---:" for _ in cells[1:]))]
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def size_text(size: int) -> str:
+    for unit, one in (("GiB", 1 << 30), ("MiB", MIB), ("MB", 10**6), ("KiB", 1 << 10)):
+        if size >= one and size % one == 0:
+            return f"{size // one:,} {unit}"
+    return f"{size:,} bytes"
+
+
+def by_contender(runs: list[Run]) -> dict[str, list[Run]]:
+    """The runs of each, in the order in which they first appear."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run["contender"], []).append(run)
+    return found
+
+
+def median(runs: list[Run], key: Callable[[Run], float]) -> float:
+    return statistics.median(key(run) for run in runs)
+
+
+def ratio(ours: list[Run], theirs: list[Run], key: Callable[[Run], float]) -> str:
+    """Of two medians, with the rounds in which ours was the smaller one."""
+    there = {run["round"]: key(run) for run in theirs}
+    rounds = [(key(run), there[run["round"]]) for run in ours if run["round"] in there]
+    less = sum(one < other for one, other in rounds)
+    return f"{median(ours, key) / median(theirs, key):.2f} ({less} of {len(rounds)})"
+
+
+def of(name: str) -> Callable[[Run], float]:
+    return lambda run: float(run[name])
+
+
+def cpu(run: Run) -> float:
+    return float(run["user"] + run["system"])
