@@ -6,6 +6,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("largefile", deadline=None)
+settings.load_profile("largefile")
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def test_cancel_from_another_thread_ends_a_read(background):
                 reading = Reading(lambda: source.read(1))
             with pytest.raises(CancelledError):
                 reading.result()
-            assert source.status().phase == "stopped"
+            until(lambda: source.status().phase == "stopped", what="the engine is over", timeout=SOON)
 
 
 @pytest.mark.parametrize("background", [True, False])

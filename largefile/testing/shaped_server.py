@@ -59,9 +59,8 @@ class Shaped:
         while at < found.stop:
             size = min(self._piece, found.stop - at)
             take(buckets, size)
-            size = self._send(conn, at, size)
-            self._count(sent=size)
-            at += size
+            self._count(sent=size)  # first: who has the bytes finds them counted
+            at += self._send(conn, at, size)
 
     def _send(self, conn: socket.socket, at: int, size: int) -> int:
         if self._file is None:
