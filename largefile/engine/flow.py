@@ -27,6 +27,9 @@ __all__ = ["Engine", "Feed", "Flow"]
 LOOK = 0.1
 #: … and of a reader that turns the loop himself, at what has come meanwhile: the network tells of ends only.
 GLANCE = 0.01
+#: … and of a reader that is as quick as the network, before it waits to be woken: to be woken for each block
+#: costs both threads more than the block does. Measured: 1 GiB in 0.53 s, with naps in 0.47.
+NAP = 0.002
 
 
 class Feed(Protocol):
@@ -78,6 +81,8 @@ class Flow:
         Algorithm and value to compare the content with.
     background
         Whether the engine has a thread of its own.
+    naps
+        Whether the window has room for what comes while a quick reader naps.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class Flow:
         *,
         digest: tuple[str, str] | None = None,
         background: bool = True,
+        naps: bool = False,
     ) -> None:
         self._name = name
         self._engine = engine
@@ -108,6 +114,8 @@ class Flow:
         self._over = False  # the engine
         self._closed = False
         self._started = time.monotonic()
+        self._naps = naps
+        self._took = 0.0  # when the last block was taken
         self._ended: float | None = None
         self._turning = threading.Lock()  # without a background
         control.on_cancel(feed.wake)
@@ -140,7 +148,14 @@ class Flow:
                 self._turn()  # also where it was cancelled: then the engine has to end
             else:
                 self._control.check()
-                self._feed.wait(LOOK)
+                self._rest()
+
+    def _rest(self) -> None:
+        """Until there may be a block."""
+        if self._naps and time.monotonic() - self._took < NAP:
+            time.sleep(NAP)
+        else:
+            self._feed.wait(LOOK)
 
     def consumed(self) -> None:
         """Blocks were let go of, by whomever: the window follows."""
@@ -153,6 +168,7 @@ class Flow:
 
     def _take(self) -> Block | memoryview:
         block = self._feed.take()
+        self._took = time.monotonic()
         if self._hasher is not None:
             self._hasher.feed(block)
         return block

@@ -29,6 +29,8 @@ __all__ = ["Pouring", "PouringOptions"]
 
 #: Most bytes of one request, so that the head of a stream does not wait for one long transfer.
 MAX_SPAN = 8 * MIB
+#: A window of so many blocks does not run full while a reader naps.
+ROOM_FOR_NAPS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Pouring:
                 self._entered.enter_context(Committer(cache, durable=options.durable))
             self._entered.enter_context(reporting(session.stats, self._progress, self._control))
 
-        return self._flow(session, feed, begin)
+        return self._flow(session, feed, begin, window)
 
     def _useful(self, probe: Probe, store: Store, shape: Shape) -> Probe:
         """The answer; without its body, unless that begins with the first byte that may come now."""
@@ -166,9 +168,9 @@ class Pouring:
             self._entered.enter_context(reporting(passage.stats, self._progress, self._control))
             passage.begin()
 
-        return self._flow(passage, self.ring, begin)
+        return self._flow(passage, self.ring, begin, window)
 
-    def _flow(self, engine: Session | Passage, feed: Feed, begin: Callable[[], None]) -> Flow:
+    def _flow(self, engine: Session | Passage, feed: Feed, begin: Callable[[], None], window: int) -> Flow:
         return Flow(
             self._source.name,
             engine,
@@ -178,6 +180,7 @@ class Pouring:
             self._entered,
             digest=self._digest,
             background=self._options.background,
+            naps=window >= ROOM_FOR_NAPS,
         )
 
     # --- what the reader does --------------------------------------------------------------------

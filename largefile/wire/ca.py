@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import certifi
-
 __all__ = ["choose_ca_file"]
 
 #: Environment variables that users of curl, OpenSSL and requests set; the pycurl wheel reads none.
@@ -38,4 +36,9 @@ def choose_ca_file(ca_file: str | os.PathLike[str] | None, environ: Mapping[str,
         if not Path(path).is_file():
             raise ValueError(f"{name} names {path!r}, which is not a file")
         return path
-    return next((path for path in SYSTEM_FILES if Path(path).is_file()), certifi.where())
+    for path in SYSTEM_FILES:
+        if Path(path).is_file():
+            return path
+    import certifi  # the last resort, and slow to import
+
+    return certifi.where()
