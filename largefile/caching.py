@@ -143,7 +143,7 @@ class CachingDownloader:
         self._options = session_options(
             concurrency, rate, timeout, tries, wait_for_completion, max_iterations
         )
-        digest = digest or reader.digest()
+        digest = digest if digest is not None else reader.digest()
         self._digest = parse_digest(digest) if digest is not None else None
         self._log = logger or logging.getLogger("largefile")
         self._progress = as_callback(progress)

@@ -83,7 +83,8 @@ class StreamingDownloader(io.RawIOBase):
     wait_for_completion, max_iterations, timeout, tries, deadline
         See `CachingDownloader`.
     background : bool
-        False: no thread fetches. The transfers move on while a read waits for them, and only then.
+        False: no thread fetches. The transfers move on while a read waits for them, and only then; what a
+        signal's handler raises in such a read ends the stream.
     durable : bool
         Whether what lands in the cache is synced to disk every second.
 
@@ -145,8 +146,10 @@ class StreamingDownloader(io.RawIOBase):
         _control: Control | None = None,  # who can cancel the first request, too
     ) -> None:
         self._closing: list[Any] = []  # what is ours, and is closed with the stream
-        self._block: Block | None = None  # the ring's block that is being read
-        self._rest: memoryview | None = None  # what is left to read of the present block
+        self._reading = threading.RLock()  # several threads' reads take turns
+        self._view: memoryview | None = None  # the block that is being read
+        self._number = -1  # … and its number
+        self._done = 0  # blocks before this one were read to their ends
         self._pos = check_offset(offset)
         self._log = logger or logging.getLogger("largefile")
         self._warned = False
@@ -178,7 +181,7 @@ class StreamingDownloader(io.RawIOBase):
                     offset=offset,
                     window=None if window == "auto" else window,
                     block_size=cache.block_size if cache is not None else block_size,
-                    digest=digest or (None if offset else reader.digest()),
+                    digest=digest if digest is not None or offset else reader.digest(),
                     background=background,
                     durable=durable,
                 ),
@@ -187,6 +190,7 @@ class StreamingDownloader(io.RawIOBase):
         except BaseException:
             self._control.finish()
             raise
+        self._done = self._pouring.head
         # After half of the places are kept by the reader, what comes is copied: the rest has to go round.
         ring = self._pouring.ring
         self._may_keep = ring.buffer.window // 2 if ring is not None else 0
@@ -216,32 +220,36 @@ class StreamingDownloader(io.RawIOBase):
 
     # --- reading ---------------------------------------------------------------------------------
 
+    # A signal's handler may raise anywhere in here, and the caller may go on reading. So the position alone
+    # says what is next, it is moved last, and by one store; all else is found again by it.
+
     def readinto(self, buffer: Buffer) -> int:
         """Fill `buffer`, and give how many bytes that were: fewer only at the end."""
-        self._running()
-        with memoryview(buffer) as whole, whole.cast("B") as target:
+        with self._reading, memoryview(buffer) as whole, whole.cast("B") as target:
+            self._running()
             done, size = 0, len(target)
             while done < size and (rest := self._more()) is not None:
                 step = min(size - done, len(rest))
                 target[done : done + step] = rest[:step]
-                self._skip(step)
+                self._skip(rest, step)
                 done += step
             return done
 
     def read(self, size: int | None = -1) -> bytes:
         """`size` bytes, fewer only at the end; all that is left for None or -1."""
-        if size is None or size < 0:
-            return self.readall()
-        rest = self._more() if size else None
-        if rest is not None and len(rest) >= size:
-            data = bytes(rest[:size])
-            self._skip(size)
-            return data
-        return self._gather(size)
+        with self._reading:
+            rest = self._more() if size else None
+            if rest is not None and size is not None and 0 <= size <= len(rest):
+                data = bytes(rest[:size])
+                self._skip(rest, size)
+                return data
+            if rest is not None:
+                rest.release()
+            return self._gather(sys.maxsize if size is None or size < 0 else size)
 
     def readall(self) -> bytes:
         """All that is left."""
-        return self._gather(sys.maxsize)
+        return self.read()
 
     def _gather(self, size: int) -> bytes:
         """The next `size` bytes, or what there is of them, in memory that grows with what has come."""
@@ -249,40 +257,47 @@ class StreamingDownloader(io.RawIOBase):
         found = io.BytesIO()  # hands over its memory, where bytes of a bytearray are one more copy
         while size and (rest := self._more()) is not None:
             step = found.write(rest[:size])
-            self._skip(step)
+            self._skip(rest, step)
             size -= step
         return found.getvalue()
 
     def __next__(self) -> memoryview:  # type: ignore[override]
         """What is left of the present block, or the next one."""
-        rest = self._more()
-        if rest is None:
-            raise StopIteration
-        if self._block is not None and self._running().flow.held > self._may_keep:
-            rest = memoryview(bytes(rest))
-            self._skip(len(rest))
+        with self._reading:
+            rest = self._more()
+            if rest is None:
+                raise StopIteration
+            if self._running().ring is not None and self._running().flow.held > self._may_keep:
+                copy = memoryview(bytes(rest))
+                self._skip(rest, len(copy))
+                return copy
+            size = len(rest)
+            self._view = None  # the caller's view alone keeps the place
+            self._pos += size
             return rest
-        self._pos += len(rest)
-        self._rest = self._block = None  # the view alone keeps the place
-        return rest
 
     def _more(self) -> memoryview | None:
-        """What is left of the present block, or the next one; None at the end."""
+        """What is left of the present block, or the next one, as a view of its own; None at the end."""
         pouring = self._running()
-        while self._rest is None:
-            block = self._next_block(pouring)
-            if block is None:
-                return None
-            if not isinstance(block, memoryview):
-                self._block = block
-            self._rest = memoryview(block)
-            if inside := self._pos % pouring.block_size:
-                self._skip(inside, moves=False)  # the offset is inside of the first block
-        return self._rest
+        number, inside = divmod(self._pos, pouring.block_size)
+        number = max(number, self._done)  # a short last block is over before its number is
+        while True:
+            view = self._view if self._number == number else None  # closed meanwhile, there is none
+            if view is None:
+                self._view = None
+                block = self._next_block(pouring, number)
+                if block is None:
+                    return None
+                self._number = number
+                self._view = view = memoryview(block)
+            if inside < len(view):
+                return view[inside:]
+            self._drop()
+            number, inside = number + 1, 0
 
-    def _next_block(self, pouring: Pouring) -> Block | memoryview | None:
+    def _next_block(self, pouring: Pouring, number: int) -> Block | memoryview | None:
         try:
-            return pouring.next_block()
+            return pouring.next_block(number)
         except CancelledError:
             raise
         except LargeFileError as error:
@@ -291,19 +306,21 @@ class StreamingDownloader(io.RawIOBase):
             self._warned = True
             raise
 
-    def _skip(self, size: int, moves: bool = True) -> None:
-        """Be done with the next `size` bytes of the present block; at its end its place is given back."""
-        rest = self._rest
-        if rest is None:
-            return
-        self._pos += size if moves else 0
-        self._rest = rest[size:] if size < len(rest) else None
-        if self._rest is None:
-            rest.release()
-            if self._block is not None:
-                self._block.release()
-                self._block = None
-            self._running().flow.consumed()
+    def _skip(self, rest: memoryview, size: int) -> None:
+        """Be done with the first `size` bytes of `rest`; at a block's end its place is given back."""
+        ends = size == len(rest)
+        rest.release()
+        self._pos += size
+        if ends:
+            self._drop()
+
+    def _drop(self) -> None:
+        """The present block was read to its end."""
+        view, self._view = self._view, None
+        self._done = self._number + 1
+        if view is not None:
+            view.release()
+        self._running().flow.let_go()
 
     def _made(self) -> Pouring:
         if self._pouring is None:
@@ -328,12 +345,17 @@ class StreamingDownloader(io.RawIOBase):
         _open_streams.discard(self)
         try:
             if self._pouring is not None:
-                self._pouring.close()
-                self._rest = self._block = None
-                for thing in self._closing:
-                    thing.close()
+                self._view = None
+                self._pouring.close(self._let_go)
         finally:
             super().close()
+
+    def _let_go(self) -> None:
+        for thing in self._closing:
+            thing.close()
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        raise TypeError("a stream can not be copied or pickled: make another one of its URL, with its offset")
 
     def __del__(self) -> None:
         if self.closed:

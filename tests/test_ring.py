@@ -185,9 +185,9 @@ def test_a_closed_ring_has_no_memory_and_knows_its_disorder():
 def test_what_is_fed_is_hashed_in_order_and_let_go_of(pieces):
     count = threading.Semaphore(0)
     hasher = Hasher("sha256", count.release)
-    for piece in pieces:
+    for number, piece in enumerate(pieces):
         fed = bytearray(piece)
-        hasher.feed(fed)
+        hasher.feed(number, fed)
         assert count.acquire(timeout=10)
         fed.append(0)  # not exported any more
     for _ in "12":
@@ -198,9 +198,9 @@ def test_what_is_fed_is_hashed_in_order_and_let_go_of(pieces):
 def test_a_hasher_that_is_stopped_does_not_finish_what_is_fed():
     gate = threading.Event()
     hasher = Hasher("sha256", lambda: gate.wait(30))
-    for _ in range(AHEAD + 1):  # one is with the thread
-        hasher.feed(b"x")
-    feeding = Reading(lambda: hasher.feed(b"one more"))
+    for number in range(AHEAD + 1):  # one is with the thread
+        hasher.feed(number, b"x")
+    feeding = Reading(lambda: hasher.feed(AHEAD + 1, b"one more"))
     assert feeding.waits  # there is a bound
     stopping = Reading(hasher.stop)
     gate.set()
@@ -208,10 +208,30 @@ def test_a_hasher_that_is_stopped_does_not_finish_what_is_fed():
     feeding.result()
 
 
+def test_what_is_fed_twice_is_hashed_once():
+    hasher = Hasher("sha256")
+    for number in (0, 0, 1, 0, 1, 2):
+        hasher.feed(number, b"abc"[number : number + 1])
+    assert hasher.result(lambda: None) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_what_ends_the_hashing_is_told_to_who_feeds_and_who_waits():
+    def fail():
+        raise RuntimeError("no more")
+
+    hasher = Hasher("sha256", fail)
+    hasher.feed(0, b"a")
+    with pytest.raises(RuntimeError, match="no more"):
+        hasher.result(lambda: None)
+    with pytest.raises(RuntimeError, match="no more"):
+        hasher.feed(1, b"b")
+    hasher.stop()
+
+
 def test_who_waits_for_a_digest_can_be_cancelled():
     gate = threading.Event()
     hasher = Hasher("sha256", lambda: gate.wait(30))
-    hasher.feed(b"x")
+    hasher.feed(0, b"x")
 
     def check():
         raise CancelledError("enough")

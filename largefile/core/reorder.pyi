@@ -27,7 +27,8 @@ class ReorderBuffer(Buffer):  # all places, writable
     def max_out_of_order(self) -> int: ...  # blocks that waited behind a missing one, at most
     def place(self, block: int) -> int: ...  # offset in bytes, the same until it is taken; ValueError
     def offer(self, block: int, size: int) -> bool: ...  # True: take gives it next; ValueError
-    def take(self) -> Block | None: ...  # None: the next one was not offered
+    # None: the next one was not offered. It is put into slot[0], too, before any other code can run.
+    def take(self, slot: list[Block | None] | None = None) -> Block | None: ...
     def is_offered(self, block: int) -> bool: ...  # also if taken since
 
 # Read-only; a new view of a released one is a ValueError. The place is free again once the block was

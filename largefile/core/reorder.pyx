@@ -254,8 +254,14 @@ cdef class ReorderBuffer:
             raise ValueError(self._reason(found, block))
         return found > 0
 
-    def take(self):
+    def take(self, list slot=None):
         """Hand over the next block in order, without a copy.
+
+        Parameters
+        ----------
+        slot : list of one, optional
+            The block is put there, too. A signal's handler that raises may strike before the caller has
+            stored what this gives; then the block is still there.
 
         Returns
         -------
@@ -267,7 +273,11 @@ cdef class ReorderBuffer:
             return None
         block = Block.__new__(Block)
         block._buffer = self
-        return block if self._hand_over(block) else None
+        if not self._hand_over(block):
+            return None
+        if slot is not None:
+            slot[0] = block
+        return block
 
     def is_offered(self, block):
         """Say whether a block was offered, also if it was taken since."""

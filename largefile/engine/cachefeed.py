@@ -40,12 +40,24 @@ class CacheFeed:
         """End a `wait`."""
         self._cache.byte_ranges.wake()
 
+    @property
+    def next(self) -> int:
+        """The block that `take` gives."""
+        return self._next
+
     def take(self) -> memoryview:
         """The next block, as a map of its own; only when `ready`."""
-        cache = self._cache
-        view = cache.view(range_for_index(self._next, cache.content_size, cache.block_size))
+        view = self.taken(self._next)
         self._next += 1
         return view
+
+    def taken(self, number: int) -> memoryview:
+        """Block `number`, which is present."""
+        cache = self._cache
+        return cache.view(range_for_index(number, cache.content_size, cache.block_size))
+
+    def forget(self) -> None:
+        """Nothing is kept."""
 
     def close(self) -> None:
         """The cache stays open, and so do its views."""

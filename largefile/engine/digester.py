@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -91,6 +92,8 @@ class Digester:
 class Hasher:
     """Hashes blocks in the order they are fed. What is fed is held, as a view, until it is hashed.
 
+    Blocks are numbered, and one that is fed again is hashed once: who was interrupted feeds it again.
+
     Parameters
     ----------
     algorithm
@@ -101,8 +104,9 @@ class Hasher:
     Examples
     --------
     >>> hasher = Hasher("sha256")
-    >>> hasher.feed(b"ab")
-    >>> hasher.feed(b"c")
+    >>> hasher.feed(0, b"ab")
+    >>> hasher.feed(0, b"ab")
+    >>> hasher.feed(1, b"c")
     >>> hasher.result(lambda: None)[:8]
     'ba7816bf'
     """
@@ -110,20 +114,34 @@ class Hasher:
     def __init__(self, algorithm: str, hashed: Callable[[], object] = lambda: None) -> None:
         self._hash = hashlib.new(algorithm)
         self._hashed = hashed
-        self._queue: queue.Queue[memoryview | None] = queue.Queue(AHEAD)
+        # Its put is one step: a signal's handler that raises can not leave a lock of it held.
+        self._queue: queue.SimpleQueue[tuple[int, memoryview] | None] = queue.SimpleQueue()
+        self._next = 0  # blocks before this one are hashed
         self._ended = self._stopped = False
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="largefile-digest", daemon=True)
         self._thread.start()
 
-    def feed(self, block: Buffer) -> None:
-        """Hash this next. Waits while too much is fed and not yet hashed."""
-        self._queue.put(memoryview(block))
+    def feed(self, number: int, block: Buffer) -> None:
+        """Hash block `number` next. Waits while too much is not yet hashed; raises what ended the hashing."""
+        while self._queue.qsize() >= AHEAD and self._error is None:
+            time.sleep(0.002)
+        if self._error is not None:
+            raise self._error
+        self._queue.put((number, memoryview(block)))
 
     def _run(self) -> None:
-        while (view := self._queue.get()) is not None:
-            with view:
-                self._update(view)
-            self._hashed()
+        try:
+            while (fed := self._queue.get()) is not None:
+                number, view = fed
+                with view:
+                    if number == self._next:
+                        self._update(view)
+                        self._next += 1
+                del fed, view
+                self._hashed()
+        except BaseException as error:  # noqa: BLE001 - told to whoever feeds, or waits for the result
+            self._error = error
 
     def _update(self, view: memoryview) -> None:
         # By the piece: a block may have a GiB, and `stop` does not wait for it.
@@ -138,6 +156,8 @@ class Hasher:
             check()
             self._thread.join(0.1)
         check()
+        if self._error is not None:
+            raise self._error
         return self._hash.hexdigest()
 
     def stop(self) -> None:

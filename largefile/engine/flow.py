@@ -45,7 +45,11 @@ class Feed(Protocol):
     def held(self) -> int: ...
     def wait(self, timeout: float) -> None: ...
     def wake(self) -> None: ...
+    @property
+    def next(self) -> int: ...
     def take(self) -> Block | memoryview: ...
+    def taken(self, number: int) -> Block | memoryview | None: ...
+    def forget(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -83,6 +87,8 @@ class Flow:
         Whether the engine has a thread of its own.
     naps
         Whether the window has room for what comes while a quick reader naps.
+    settles
+        Whether the end is told only once the engine is over: its last commit may fail.
     """
 
     def __init__(
@@ -97,6 +103,7 @@ class Flow:
         digest: tuple[str, str] | None = None,
         background: bool = True,
         naps: bool = False,
+        settles: bool = False,
     ) -> None:
         self._name = name
         self._engine = engine
@@ -115,16 +122,21 @@ class Flow:
         self._closed = False
         self._started = time.monotonic()
         self._naps = naps
+        self._settles = settles
         self._took = 0.0  # when the last block was taken
         self._ended: float | None = None
         self._turning = threading.Lock()  # without a background
+        self._turner: int | None = None  # the thread that holds it
+        self._then: Callable[[], object] | None = None  # what is left of a close that came inside of a step
         control.on_cancel(feed.wake)
         self._job = Job(self._run, control, engine.stats) if background else None
 
     # --- the reader's side -----------------------------------------------------------------------
 
-    def next_block(self) -> Block | memoryview | None:
-        """The next block, as soon as it is there; None at the end, when the digest agreed.
+    def next_block(self, number: int) -> Block | memoryview | None:
+        """Block `number`, as soon as it is there; None at the end, when the digest agreed.
+
+        It is the next one, or the last one once more, for a reader that was interrupted in the middle.
 
         Raises
         ------
@@ -133,29 +145,51 @@ class Flow:
         ValueError
             If it was closed.
         """
+        if number < self._feed.next:
+            return self._again(number)
+        self._feed.forget()
         while True:
-            over = self._over  # asked first: what came before the end is there by now
+            # Asked first: what came before the end is there by now.
+            over = self._over or (self._job is not None and self._job.done)
             self._check_open()
             self.consumed()
             if self._feed.ready:
-                return self._take()
-            if self._feed.at_end:
+                return self._take(number)
+            at_end = self._feed.at_end
+            if at_end and (over or not self._settles):
                 self._finish()
                 return None
-            if over or (self._job is not None and self._job.done):
+            if over:
                 raise self._failure()
             if self._job is None:
                 self._turn()  # also where it was cancelled: then the engine has to end
             else:
                 self._control.check()
-                self._rest()
+                self._rest(at_end)
 
-    def _rest(self) -> None:
-        """Until there may be a block."""
-        if self._naps and time.monotonic() - self._took < NAP:
+    def _again(self, number: int) -> Block | memoryview:
+        """A block that was taken before, and not let go of."""
+        self._check_open()
+        block = self._feed.taken(number)
+        if block is None:
+            raise InternalError(f"block {number} of {self._name} was let go of before it was read")
+        self._hash(number, block)
+        return block
+
+    def _rest(self, at_end: bool) -> None:
+        """Until there may be a block, or the engine's end."""
+        if at_end and self._job is not None:
+            with contextlib.suppress(TimeoutError, LargeFileError):
+                self._job.result(LOOK)
+        elif self._naps and time.monotonic() - self._took < NAP:
             time.sleep(NAP)
         else:
             self._feed.wait(LOOK)
+
+    def let_go(self) -> None:
+        """The reader is done with what it took last."""
+        self._feed.forget()
+        self.consumed()
 
     def consumed(self) -> None:
         """Blocks were let go of, by whomever: the window follows."""
@@ -166,12 +200,17 @@ class Flow:
         """Blocks that were taken, and whose places are not free again."""
         return self._feed.held
 
-    def _take(self) -> Block | memoryview:
+    def _take(self, number: int) -> Block | memoryview:
+        if number != self._feed.next:
+            raise InternalError(f"block {number} of {self._name} was asked for, next is {self._feed.next}")
         block = self._feed.take()
         self._took = time.monotonic()
-        if self._hasher is not None:
-            self._hasher.feed(block)
+        self._hash(number, block)
         return block
+
+    def _hash(self, number: int, block: Block | memoryview) -> None:
+        if self._hasher is not None:
+            self._hasher.feed(number, block)
 
     def _finish(self) -> None:
         """All is taken: the digest decides, whatever has become of the engine since."""
@@ -184,7 +223,7 @@ class Flow:
             if self.digest != wanted:
                 self.error = DigestMismatchError(self._name, self.digest, wanted)
         if isinstance(self.error, DigestMismatchError | CacheError):
-            raise self.error
+            raise self.error.with_traceback(None)
         self.complete = True
         self._ended = time.monotonic()
         self._engine.phase = "done"
@@ -199,7 +238,7 @@ class Flow:
 
     def _failure(self) -> BaseException:
         if self.error is not None:
-            return self.error
+            return self.error.with_traceback(None)  # raised again and again, it would get longer and longer
         if self._job is not None and self._job.done:
             try:
                 self._job.result()
@@ -217,7 +256,11 @@ class Flow:
     def _turn(self) -> None:
         """One step on the reader's own thread."""
         with self._turning:
+            self._turner = threading.get_ident()
             self._advance()
+            self._turner = None
+        if self._then is not None:
+            self._end(self._then)
 
     def _advance(self) -> bool:
         """One step; False when it was the last, however it ended."""
@@ -252,11 +295,21 @@ class Flow:
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """End everything within a second; may be called twice, and from another thread than the reader's."""
+    def close(self, then: Callable[[], object] = lambda: None) -> None:
+        """End everything within a second, and call `then`; may be called twice, from any thread.
+
+        Called inside of a step, by a signal's handler, it is the step that ends everything on its way out.
+        """
         self._closed = True
         self._control.cancel()
         self._feed.wake()
+        if self._turner == threading.get_ident():
+            self._then = then
+        else:
+            self._end(then)
+
+    def _end(self, then: Callable[[], object]) -> None:
+        self._then = None
         if self._job is not None:
             with contextlib.suppress(LargeFileError, TimeoutError):
                 self._job.result(timeout=5.0)
@@ -268,6 +321,7 @@ class Flow:
         self._ended = self._ended or time.monotonic()
         self._engine.phase = "done" if self.complete else "stopped"
         self._feed.close()
+        then()
 
     def stats(self) -> DownloadStats:
         """How far it is, from any thread."""

@@ -19,7 +19,7 @@ from largefile.engine.reporter import reporting
 from largefile.engine.ring import Ring, RingStore
 from largefile.engine.session import Session, Shape
 from largefile.engine.store import Store
-from largefile.errors import LargeFileError, UnsizedSourceError
+from largefile.errors import LargeFileError, ProtocolError, UnsizedSourceError
 from largefile.rules.identity import Identity, describe, parse_digest, vouched_by
 from largefile.rules.sizing import auto_block_size, stream_window
 from largefile.stats import DownloadStats, StreamingStatus
@@ -31,6 +31,8 @@ __all__ = ["Pouring", "PouringOptions"]
 MAX_SPAN = 8 * MIB
 #: A window of so many blocks does not run full while a reader naps.
 ROOM_FOR_NAPS = 8
+#: What a server claims must not decide how much memory a stream takes: its largest block, and content.
+MAX_BLOCK, MOST = 16 * MIB, 1 << 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Pouring:
         self.identity = probe.identity
         self.size = probe.identity.size  #: bytes; None: the source does not say
         self.ring: Ring | None = None
+        self.head = 0  #: the first block that is wanted
         self._entered = contextlib.ExitStack()  # left when the engine is over
         self._entered.callback(self._let_go, probe)
         try:
@@ -109,12 +112,15 @@ class Pouring:
             raise ValueError(f"cache size {cache.content_size} does not match file size {self.size}")
         if cache is not None:
             return cache.block_size
-        return self._options.block_size or auto_block_size(self.size or 0)
+        if self.size is not None and self.size > MOST:
+            raise ProtocolError(f"{self._source.name} says that it has {self.size} bytes: more than a PiB")
+        return self._options.block_size or min(auto_block_size(self.size or 0), MAX_BLOCK)
 
     def _pour(self, probe: Probe, size: int) -> Flow:
         options, block_size, cache = self._options, self.block_size, self._options.cache
         # Of a last block nothing is wanted where the offset is its end.
         head = options.offset // block_size if options.offset < size else num_blocks(size, block_size)
+        self.head = head
         window = stream_window(options.window, self._session.concurrency, block_size, size)
         feed: Feed
         store: Store
@@ -181,14 +187,15 @@ class Pouring:
             digest=self._digest,
             background=self._options.background,
             naps=window >= ROOM_FOR_NAPS,
+            settles=self._options.cache is not None,
         )
 
     # --- what the reader does --------------------------------------------------------------------
 
-    def next_block(self) -> Block | memoryview | None:
+    def next_block(self, number: int) -> Block | memoryview | None:
         """See `Flow.next_block`; its errors carry the `status` reached."""
         try:
-            return self.flow.next_block()
+            return self.flow.next_block(number)
         except LargeFileError as error:
             if error.status is None:
                 error.status = self.status()
@@ -198,9 +205,9 @@ class Pouring:
         """Stop the transfers."""
         self._control.cancel()
 
-    def close(self) -> None:
-        """End everything within a second."""
-        self.flow.close()
+    def close(self, then: Callable[[], object]) -> None:
+        """End everything within a second, and call `then`; see `Flow.close`."""
+        self.flow.close(then)
 
     def status(self) -> StreamingStatus:
         """How far it came, or how it ended."""

@@ -7,7 +7,9 @@ the wire until a place is free.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections import deque
 
 from largefile.core.byteranges import ByteRanges
 from largefile.core.ranges import MAX_SIZE
@@ -36,7 +38,8 @@ class Ring:
         self.block_size = block_size
         self.buffer = ReorderBuffer(window, block_size, first_block)
         self.num_blocks: int | None = None  #: None: nobody knows yet
-        self._arrived = threading.Condition()
+        self._bells: deque[threading.Lock] = deque()  # one for each wait, held until there is news
+        self._last: list[Block | None] = [None]  # what was taken last
         self._disorder: tuple[int, int] | None = None  # once it is closed
 
     # --- the reader's side -----------------------------------------------------------------------
@@ -63,25 +66,46 @@ class Ring:
 
     def wait(self, timeout: float) -> None:
         """Wait until a block is `ready`, or for `wake`, at most `timeout` seconds."""
-        with self._arrived:
-            if not self.ready:
-                self._arrived.wait(timeout)
+        # No lock is shared with who wakes: a signal's handler that raises may leave any of a reader's held.
+        bell = threading.Lock()
+        bell.acquire()
+        self._bells.append(bell)
+        if not self.ready:
+            bell.acquire(timeout=timeout)
+        with contextlib.suppress(ValueError):
+            self._bells.remove(bell)
 
     def wake(self) -> None:
         """End a `wait`: there is news of another kind."""
-        with self._arrived:
-            self._arrived.notify_all()
+        while self._bells:
+            with contextlib.suppress(IndexError):  # somebody else rang it
+                self._bells.popleft().release()
+
+    @property
+    def next(self) -> int:
+        """The block that `take` gives."""
+        return self.buffer.head
 
     def take(self) -> Block:
-        """The next block; only when `ready`."""
-        block = self.buffer.take()
+        """The next block; only when `ready`. It is kept until `forget`, or the next one."""
+        block = self.buffer.take(self._last)
         if block is None:
             raise ValueError("the next block is not there yet")
         return block
 
+    def taken(self, number: int) -> Block | None:
+        """Block `number`, if it was taken last and is still kept: for a reader that was interrupted."""
+        block = self._last[0]
+        return block if block is not None and block.number == number else None
+
+    def forget(self) -> None:
+        """The reader is done with what was taken last."""
+        self._last[0] = None
+
     def close(self) -> None:
         """Give back the memory, but for blocks that the reader has. Nothing is put in or taken any more."""
         self._disorder = self.disorder
+        self.forget()
         self.buffer = ReorderBuffer(1, 1)
 
     @property
