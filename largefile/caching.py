@@ -218,7 +218,7 @@ class CachingDownloader:
     @contextlib.contextmanager
     def _committing(self) -> Iterator[None]:
         if isinstance(self._cache, LocalDownloadCache):
-            with Committer(self._cache, durable=self._durable):
+            with self._cache.filling(), Committer(self._cache, durable=self._durable):
                 yield
         else:
             yield

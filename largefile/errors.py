@@ -155,7 +155,7 @@ class NotEnoughSpaceError(CacheError, OSError):
 
 
 class CacheBusyError(CacheError):
-    """Another process writes this cache. `owner` is the last known one, as the index says."""
+    """Somebody else writes this cache. `owner` is the last known one, as the index says."""
 
     resumable = True
 
@@ -165,7 +165,7 @@ class CacheBusyError(CacheError):
         self.owner = owner
 
     def __str__(self) -> str:
-        return f"{self.path} is being written by another process (last known: {self.owner})"
+        return f"{self.path} is being written by somebody else (last known: {self.owner})"
 
 
 class CachePoisonedError(CacheError):

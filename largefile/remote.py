@@ -20,7 +20,7 @@ from largefile.engine.shared import Lease
 from largefile.engine.shelf import stem_of
 from largefile.rules.rate import RateController
 from largefile.stats import DownloadStats
-from largefile.wire.http import HTTPReader
+from largefile.wire.http import HTTPReader, without_userinfo
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -65,7 +65,8 @@ class RemoteFile(io.BufferedReader):
     changes at its source, reads of what is not there yet raise `SourceChangedError`, whatever they do.
 
     Pickled, it is its URL, its options and its position, and is opened anew where it is unpickled. `auth`
-    is never pickled, `headers` only with ``pickle_headers=True``; a file over a `cache` can not be.
+    is never pickled, nor are a user and a password in `proxy`, `headers` only with ``pickle_headers=True``; a
+    file over a `cache`, or with a `RateController`, can not be (TypeError).
     """
 
     def __init__(self, raw: RawFile, buffer_size: int, recipe: _Recipe) -> None:
@@ -158,7 +159,10 @@ class _Recipe:
         """What may be pickled; TypeError for what can not be."""
         if self._options["cache"] is not None:
             raise TypeError("a file over a cache object can not be pickled; open it with cache_dir")
+        if isinstance(self._options["rate"], RateController):
+            raise TypeError("a file with a RateController can not be pickled; give its rate as a number")
         options: dict[str, Any] = {name: value for name, value in self._options.items() if name != "auth"}
+        options["proxy"] = without_userinfo(self._options["proxy"])
         if not self._options["pickle_headers"]:
             options.pop("headers", None)
         return options
@@ -222,7 +226,7 @@ def open(
     tries : int
         Failures in a row before a read raises.
     pickle_headers : bool
-        Whether `headers` go into a pickle of the file. `auth` never does.
+        Whether `headers` go into a pickle of the file. `auth` never does, nor do credentials in `proxy`.
 
     Raises
     ------
@@ -290,8 +294,13 @@ def _open(url: str, options: OpenOptions, control: Control) -> RemoteFile:
     except BaseException:
         source.close()
         raise
-    raw = RawFile(Access(lease, source.name), source.name, readahead, buffer_size)
-    return RemoteFile(raw, buffer_size, _Recipe(source.url, options))
+    access = Access(lease, source.name)
+    try:
+        raw = RawFile(access, source.name, readahead, buffer_size)
+        return RemoteFile(raw, buffer_size, _Recipe(source.url, options))
+    except BaseException:
+        access.close()  # there may be no memory for the buffer
+        raise
 
 
 def _lease_of(source: HTTPReader, options: OpenOptions, control: Control) -> Lease:

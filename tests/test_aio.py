@@ -23,6 +23,7 @@ from server_tools import BLOCK, always, noise, on, parts, sha256
 
 import largefile
 from largefile import aio
+from largefile.aio import streams
 from largefile.errors import (
     CacheBusyError,
     CancelledError,
@@ -31,6 +32,7 @@ from largefile.errors import (
     IncompleteError,
     NetworkError,
     NotFoundError,
+    TransferError,
     UnsizedSourceError,
 )
 from largefile.testing.script import Behaviour
@@ -459,25 +461,109 @@ def test_inside_of_async_with_a_stream_outlives_its_loops(server):
     assert run(main()) == CONTENT
 
 
-def test_what_came_before_a_failure_is_given_and_then_the_error_again_and_again():
-    async def main():
-        async with aio.stream(server.url, tries=1, **QUICK | {"concurrency": 1}) as source:
-            found = await source.read()
-            assert 0 < len(found) < len(CONTENT)
-            assert found == CONTENT[: len(found)]
-            for _ in range(3):
-                with pytest.raises((NetworkError, IncompleteError)):
-                    await source.read()
-                with pytest.raises((NetworkError, IncompleteError)):
-                    await anext(source)
-            assert not source.status().complete
+def dead_from(place):
+    """503 for everything from `place` on, and a body that ends there."""
 
     def behave(request):
         first = request.range[0] if request.range else 0
-        return Behaviour(cut_after=max(0, 5 * BLOCK + 7 - first))
+        return Behaviour(status=503) if first >= place else Behaviour(cut_after=place - first)
 
-    with LoopbackServer(CONTENT, behave=behave) as server:
+    return behave
+
+
+@contextlib.contextmanager
+def failing_stream(how):
+    """A stream that fails, its error, and how much of it is in order before the failure."""
+    if how == "digest":
+        with LoopbackServer(CONTENT) as server:
+            yield aio.stream(server.url, digest=sha256(b""), **QUICK), DigestMismatchError, len(CONTENT)
+    else:
+        place = 5 * BLOCK + 7
+        with LoopbackServer(CONTENT, behave=dead_from(place)) as server:
+            source = aio.stream(server.url, tries=1, **QUICK | {"concurrency": 1})
+            yield source, (TransferError, IncompleteError), place // BLOCK * BLOCK
+
+
+@pytest.mark.parametrize("size", [-1, None, len(CONTENT) + 1])
+@pytest.mark.parametrize("how", ["digest", "source"])
+@pytest.mark.parametrize("before", [0, 10])
+def test_a_read_that_meets_a_failure_raises_it_and_so_does_every_one_after_it(how, size, before):
+    async def main():
+        async with source:
+            assert await source.read(before) == CONTENT[:before]
+            for again in (size, -1, 1, size):
+                with pytest.raises(error):
+                    await source.read(again)
+            assert await source.read(0) == b""
+            assert not source.status().complete
+
+    with failing_stream(how) as (source, error, _):
         run(main())
+
+
+@pytest.mark.parametrize("how", ["digest", "source"])
+def test_what_a_failed_read_had_taken_is_given_by_iteration_and_then_the_error_again_and_again(how):
+    async def main():
+        found = b""
+        async with source:
+            found += await source.read(10)
+            with pytest.raises(error):
+                await source.read()
+            while len(found) < sound:
+                found += await anext(source)
+            for _ in range(3):
+                with pytest.raises(error):
+                    await anext(source)
+                with pytest.raises(error):
+                    await source.read(1)
+        return found
+
+    with failing_stream(how) as (source, error, sound):
+        assert run(main()) == CONTENT[:sound]
+
+
+@pytest.mark.parametrize("how", ["digest", "source"])
+def test_reads_and_blocks_that_end_before_a_failure_are_given(how):
+    async def main():
+        async with source:
+            assert await source.read(sound) == CONTENT[:sound]
+            for _ in range(3):
+                with pytest.raises(error):
+                    await source.read(1)
+                with pytest.raises(error):
+                    await anext(source)
+
+    with failing_stream(how) as (source, error, sound):
+        run(main())
+
+
+def test_a_failed_read_leaves_nothing_to_a_stream_that_is_closed():
+    async def main():
+        source = aio.stream(server.url, **QUICK)
+        task = asyncio.create_task(source.read())
+        await until(lambda: server.sent >= 3 * BLOCK and source._inflow._source.tell() >= BLOCK)
+        await source.aclose()
+        with pytest.raises(ValueError, match="closed"):
+            await task
+        for use in (source.read, source.__anext__):
+            with pytest.raises(ValueError, match="closed"):
+                await use()
+
+    with LoopbackServer(CONTENT, behave=always(stall_after=3 * BLOCK)) as server:
+        run(main())
+
+
+def test_while_pieces_are_joined_no_byte_is_there_twice_or_not_at_all():
+    class Piece(bytes):
+        def __del__(self):
+            seen.append(b"".join(pieces) == CONTENT)
+
+    seen = []
+    pieces = [Piece(CONTENT[at : at + 1000]) for at in range(0, len(CONTENT), 1000)]
+    count = len(pieces)
+    streams._join(pieces)
+    assert pieces == [CONTENT]
+    assert seen == [True] * count
 
 
 def test_a_stream_makes_a_second_pass_as_the_plain_one_does():
@@ -588,6 +674,43 @@ def test_a_stream_that_is_forgotten_warns_and_ends(server):
             gc.collect()
         assert [str(each.message) for each in seen] == [f"unclosed stream of {server.url}"]
         await until(lambda: not ours(), SOON)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "{url}?X-Signature=secret#secret",
+        "http://me:secret@127.0.0.1/x",
+        "http://me:secret/secret@127.0.0.1/x",
+        "me:x@secret",
+        b"http://me:secret@127.0.0.1/x",
+    ],
+)
+def test_the_warning_of_a_forgotten_stream_tells_no_secret(server, url):
+    async def main():
+        source = aio.stream(url if isinstance(url, bytes) else url.format(url=server.url), **QUICK)
+        source._running()  # begun, and the loop has not heard yet how that went
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            del source
+            gc.collect()
+        assert len(seen) == 1
+        assert "secret" not in str(seen[0].message)
+        assert (server.url in str(seen[0].message)) == ("{url}" in str(url))
+        await until(lambda: not ours(), SOON)
+
+    run(main())
+
+
+def test_blocks_that_are_on_their_way_when_a_stream_is_closed_are_let_go_of(server):
+    async def main():
+        async with aio.stream(server.url, **QUICK) as source:
+            inflow = source._inflow
+            while inflow._source.tell() < 2 * BLOCK:
+                time.sleep(0.005)  # the first is posted, and the loop does not hear of it
+        assert not inflow._blocks
 
     run(main())
 

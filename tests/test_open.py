@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import logging
+import os
 import pickle
 import random
 import threading
@@ -17,8 +19,13 @@ import pytest
 from processes import nothing_left_behind, until
 from remote_tools import BLOCK, asked, blocks_of, noise, opened, reading, sent, times_asked
 
+from largefile import LocalDownloadCache, RateController
+from largefile.disk.files import LocalFile
+from largefile.engine import access as access_module
 from largefile.engine.access import Access
 from largefile.errors import (
+    CacheBusyError,
+    CachePoisonedError,
     NotFoundError,
     RefusedError,
     SourceChangedError,
@@ -29,10 +36,14 @@ from largefile.errors import (
 from largefile.remote import open as open_remote
 from largefile.testing.script import Behaviour, Content, pattern
 from largefile.testing.server import LoopbackServer
+from largefile.wire.curl import CurlTransport
+from largefile.wire.http import HTTPReader
 
 MIB = 1 << 20
 SIZE = 3 * MIB + 12345
 CONTENT = noise(SIZE)
+#: Seconds within which a close is over. It promises one; a busy machine may take more, a transfer far more.
+SOON = 8.0
 
 
 @contextlib.contextmanager
@@ -250,6 +261,43 @@ def test_ranges_with_a_block_between_them_are_one_request():
         assert sorted(asked(server, since=1)) == [(10 * BLOCK, 13 * BLOCK), (15 * BLOCK, 16 * BLOCK)]
 
 
+def test_a_block_between_two_ranges_that_can_not_be_had_fails_nobody():
+    def behave(request):
+        first, last = request.range
+        if first == 11 * BLOCK:
+            return Behaviour(cut_after=0)
+        return Behaviour(cut_after=11 * BLOCK - first) if first < 11 * BLOCK <= last else None
+
+    with reading(CONTENT, behave=behave) as (file, server):
+        ranges = [(10 * BLOCK, 11 * BLOCK), (12 * BLOCK, 13 * BLOCK)]
+        assert file.read_ranges(ranges) == [CONTENT[first:stop] for first, stop in ranges]
+        assert asked(server)[1] == (10 * BLOCK, 13 * BLOCK)
+        with pytest.raises(TransferError):
+            file.read_ranges([*ranges, (11 * BLOCK, 11 * BLOCK + 1)])
+
+
+NOTHING = [
+    lambda file: (file.seek(0, io.SEEK_END), file.read())[1],
+    lambda file: (file.seek(SIZE + 5), file.read(10))[1],
+    lambda file: (file.seek(MIB + 5), file.read(0))[1],
+    lambda file: file.read_at(0, MIB + 5),
+    lambda file: file.read_at(10, SIZE),
+    lambda file: file.read_at(10, SIZE + 5),
+    lambda file: bytes(file.readinto_at(bytearray(0), MIB + 5)),
+    lambda file: bytes(file.readinto_at(bytearray(9), SIZE + 5)),
+    lambda file: b"".join(file.read_ranges([(MIB + 5, MIB + 5), (SIZE + 5, SIZE + 9), (SIZE, SIZE)])),
+]
+
+
+@pytest.mark.parametrize("read", NOTHING)
+def test_a_read_of_nothing_asks_for_nothing(read):
+    with reading(CONTENT) as (file, server):
+        file.read_at(1, 0)
+        server.close()
+        assert read(file) == b""
+        assert len(server.requests) == 1
+
+
 def test_all_ranges_are_asked_for_before_the_first_is_waited_for():
     def behave(request):
         return Behaviour(stall=True) if request.number else None
@@ -321,21 +369,27 @@ def test_stats_say_what_was_fetched():
         until(lambda: file.stats().phase == "done", what="the engine is over")
 
 
-def test_a_file_that_nobody_reads_sleeps():
-    def wakeups():
-        found = 0
-        for task in Path("/proc/self/task").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                lines = (task / "status").read_text().splitlines()
-                found += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
-        return found
+def test_a_file_that_nobody_reads_sleeps(monkeypatch):
+    naps, poll = [], CurlTransport.poll
 
+    def noted(transport, timeout):
+        naps.append(timeout)
+        return poll(transport, timeout)
+
+    def wakeups():
+        """How often the engine's own thread has gone to sleep."""
+        lines = Path(f"/proc/self/task/{engine.native_id}/status").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
+
+    monkeypatch.setattr(CurlTransport, "poll", noted)
+    before = set(threading.enumerate())
     with reading(CONTENT) as (file, _):
+        [engine] = [t for t in set(threading.enumerate()) - before if t.name == "largefile-engine"]
         file.read_at(10, MIB)
-        time.sleep(0.3)  # until the last bytes of the answer are seen
-        before = wakeups()
-        time.sleep(1.0)
-        assert wakeups() - before <= 8
+        until(lambda: file.stats().connections == 0 and naps[-1] >= 10.0, what="it means to sleep for long")
+        asleep = wakeups()
+        time.sleep(0.5)
+        assert wakeups() - asleep <= 4
 
 
 # --- what goes wrong -------------------------------------------------------------------------------
@@ -454,7 +508,7 @@ def test_a_closed_file_gives_nothing():
 
 
 @pytest.mark.parametrize("read", ["read", "read_at", "read_ranges"])
-def test_close_ends_within_a_second_and_sends_waiting_readers_away(read):
+def test_close_ends_soon_and_sends_waiting_readers_away(read):
     def behave(request):
         return Behaviour(stall=True) if request.number else None
 
@@ -465,7 +519,7 @@ def test_close_ends_within_a_second_and_sends_waiting_readers_away(read):
             until(lambda: len(server.requests) > 1, what="the read waits for an answer")
             began = time.monotonic()
             file.close()
-            assert time.monotonic() - began < 1.0
+            assert time.monotonic() - began < SOON
             with pytest.raises(ValueError, match="closed"):
                 waiting.result(5)
 
@@ -478,7 +532,7 @@ def test_close_ends_a_transfer_in_its_middle():
             until(lambda: server.sent > MIB, what="bytes flow")
             began = time.monotonic()
             file.close()
-            assert time.monotonic() - began < 1.0
+            assert time.monotonic() - began < SOON
             with pytest.raises(ValueError):
                 waiting.result(5)
 
@@ -492,13 +546,64 @@ def test_a_file_that_is_dropped_says_so_and_ends():
         until(lambda: not any("largefile" in t.name for t in threading.enumerate()), what="no thread is left")
 
 
+def test_a_file_for_which_there_is_no_memory_leaves_nothing_behind():
+    with nothing_left_behind(), LoopbackServer(CONTENT) as server, pytest.raises(MemoryError):
+        opened(server, buffer_size=1 << 60)
+
+
+@pytest.mark.parametrize("where", ["keeper", "engine"])
+def test_a_file_that_is_collected_on_a_thread_of_its_own_is_closed_all_the_same(where, tmp_path):
+    collected, on = threading.Event(), []
+
+    def collect(*_):
+        if not collected.is_set():
+            on.append(threading.current_thread().name)
+            gc.collect()
+            collected.set()
+
+    def drop(server):
+        file = opened(server, cache_dir=tmp_path)
+        file.itself = file  # only the collector frees it
+        cache, session = file._access._lease.cache, file._access._content._session
+        file.read_at(10, MIB)
+        if where == "keeper":
+            commit = cache.commit
+            cache.commit = lambda: (file_is_dropped.wait(10), commit(), collect())[1]
+        return (lambda: session.post(collect)) if where == "engine" else lambda: None
+
+    def drop_and_collect(server):
+        act = drop(server)
+        file_is_dropped.set()
+        act()
+        assert collected.wait(30)
+
+    def is_free():
+        with contextlib.suppress(CacheBusyError):
+            part = next(tmp_path.glob("*.part"))
+            LocalDownloadCache.open(str(part), f"{part}.idx").close()
+            return True
+
+    file_is_dropped = threading.Event()
+    with LoopbackServer(CONTENT) as server, nothing_left_behind():
+        gc.disable()
+        try:
+            with pytest.warns(ResourceWarning, match="unclosed"):
+                drop_and_collect(server)
+        finally:
+            gc.enable()
+        assert on == [f"largefile-{where}"]
+        until(is_free, what="the lock is free")
+        until(lambda: not any("largefile" in t.name for t in threading.enumerate()), what="no thread is left")
+
+
 class Held:
     """A lease whose bytes are held back until they are let go."""
 
-    def __init__(self):
+    def __init__(self, error=None):
         self.content = self.store = self.cache = self
         self.content_size = self.block_size = 10
         self.entered, self.freed, self.told = threading.Event(), threading.Event(), []
+        self.error = error
 
     def gap(self, first, stop):
         return None
@@ -514,6 +619,8 @@ class Held:
 
     def release(self):
         self.told.append("release")
+        if self.error is not None:
+            raise self.error
 
 
 def test_the_cache_is_let_go_of_when_the_last_reader_has_left():
@@ -526,6 +633,74 @@ def test_the_cache_is_let_go_of_when_the_last_reader_has_left():
         assert reader.result(5) == b"xxxxx"
         closer.result(5)
     assert lease.told == ["wake", "read", "release"]
+
+
+@pytest.mark.parametrize("error", [None, CachePoisonedError("x", "the last sync failed")])
+def test_a_reader_that_leaves_late_lets_go_of_the_cache_itself(error, monkeypatch, caplog):
+    monkeypatch.setattr(access_module, "LEAVE", 0.01)
+    lease = Held(error)
+    access = Access(lease, "name")
+    with in_thread(access.read_at, 5, 0) as reader:
+        lease.entered.wait(10)
+        for _ in range(2):
+            access.close()
+        assert lease.told == ["wake"], "nothing is closed under a reader"
+        with pytest.raises(ValueError, match="closed"):
+            access.read_at(5, 0)
+        lease.freed.set()
+        with caplog.at_level(logging.WARNING, "largefile"):
+            assert reader.result(5) == b"xxxxx", "it is not the reader's fault"
+    assert lease.told == ["wake", "read", "release"]
+    assert ("not closed well" in caplog.text) is (error is not None)
+
+
+def test_of_many_readers_that_leave_late_only_the_last_lets_go(monkeypatch):
+    monkeypatch.setattr(access_module, "LEAVE", 0.01)
+    lease = Held()
+    access = Access(lease, "name")
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(access.read_at, 5, 0) for _ in range(8)]
+        until(lambda: access._inside == 8, what="all are inside")
+        access.close()
+        lease.freed.set()
+        assert [reader.result(5) for reader in readers] == [b"xxxxx"] * 8
+    assert lease.told == ["wake", *["read"] * 8, "release"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_child_of_a_fork_closes_what_a_thread_of_its_parents_reads():
+    lease = Held()
+    access = Access(lease, "name")
+    with in_thread(access.read_at, 5, 0):
+        lease.entered.wait(10)
+        child = os.fork()
+        if not child:
+            access.close()
+            os._exit(0 if lease.told == ["wake", "release"] else 1)
+        lease.freed.set()
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_read_that_was_cut_short_does_not_go_on_in_another_file(tmp_path, monkeypatch):
+    (tmp_path / "other").write_bytes(b"other" * 100)
+    file = LocalFile.create(str(tmp_path / "data"))
+    file.write_at(b"x" * 100, 0)
+    number, real, found = file.fd, os.preadv, []
+
+    def short(fd, buffers, offset):
+        count = real(fd, [buffers[0][:5]], offset)
+        if not found:
+            file.close()
+            found.append(os.open(tmp_path / "other", os.O_RDONLY))
+        return count
+
+    monkeypatch.setattr(os, "preadv", short)
+    try:
+        with pytest.raises(ValueError, match="closed"):
+            file.readinto(bytearray(100), 0)
+        assert found == [number], "the number is another file's now"
+    finally:
+        os.close(found[0])
 
 
 # --- pickles ---------------------------------------------------------------------------------------
@@ -553,6 +728,38 @@ def test_a_pickle_holds_no_credentials(allowed):
             last = server.requests[-1].headers
         assert "authorization" not in last
         assert last.get("x-token") == ("to-ken" if allowed else None)
+
+
+def test_a_pickle_holds_no_credentials_of_a_proxy():
+    with LoopbackServer(CONTENT) as server:  # which takes what a proxy is asked, too
+        proxy = f"http://me:pass-word@127.0.0.1:{server.port}"
+        with opened(server, url="http://host.invalid/file", proxy=proxy) as file:
+            text = pickle.dumps(file)
+            assert b"pass-word" not in text
+            with pickle.loads(text) as twin:
+                assert twin.read(10) == CONTENT[:10], "the rest of it is there"
+        given = [request.headers.get("proxy-authorization") for request in server.requests]
+        assert (given[0] is None, given[-1]) == (False, None)
+
+
+@pytest.mark.parametrize("scheme", ["", "http://", "socks5h://"])
+@pytest.mark.parametrize(
+    "user", ["me:pass-word", "me:p@ss-word", "me:pass://word", "me:pass/word", ":word", ""]
+)
+def test_a_pickled_source_holds_no_credentials_of_a_proxy(scheme, user):
+    source = HTTPReader("http://host.invalid/", proxy=f"{scheme}{user}@proxy:3128")
+    text = pickle.dumps(source)
+    assert b"word" not in text
+    assert pickle.loads(text)._options["proxy"] == f"{scheme}proxy:3128"
+    assert source._options["proxy"] == f"{scheme}{user}@proxy:3128", "this one goes on with it"
+
+
+def test_a_file_with_limits_that_others_share_says_why_it_can_not_be_pickled():
+    with reading(CONTENT, rate=RateController(bytes_per_second=1 << 30)) as (file, _):
+        with pytest.raises(TypeError, match="RateController"):
+            pickle.dumps(file)
+    with reading(CONTENT, rate=1 << 30) as (file, _), pickle.loads(pickle.dumps(file)) as twin:
+        assert twin.read(10) == CONTENT[:10]
 
 
 def test_no_warning_is_made_for_a_file_that_was_closed():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import itertools
 import json
 import logging
@@ -22,9 +24,12 @@ from hypothesis import strategies as st
 from processes import nothing_left_behind, open_files, until
 from remote_tools import BLOCK, asked, blocks_of, noise, opened, sent, times_asked
 
+from largefile.core.ranges import ByteRange
 from largefile.disk.cache import LocalDownloadCache
+from largefile.disk.fileops import FileOps
 from largefile.engine.shelf import Shelf, block_size_for, stem_of
-from largefile.errors import SourceChangedError
+from largefile.engine.whose import _known
+from largefile.errors import CacheBusyError, CacheIOError, CachePoisonedError, SourceChangedError
 from largefile.rules.sizing import MAX_BLOCKS
 from largefile.testing.script import Behaviour
 from largefile.testing.server import LoopbackServer
@@ -279,6 +284,96 @@ def test_what_landed_is_durable_a_moment_later(tmp_path):
                 until(lambda at=pos: entries.is_sealed(at // BLOCK), what="its entry is durable")
 
 
+def test_a_block_that_comes_long_after_it_was_asked_for_is_durable_a_moment_later(tmp_path):
+    def behave(request):
+        # Nothing is under way when a second has gone by since the block was asked for.
+        return Behaviour(status=503, headers={"Retry-After": "2"}) if request.number == 1 else None
+
+    with LoopbackServer(CONTENT, behave=behave) as server:
+        with opened(server, cache_dir=tmp_path) as file:
+            entries = file._access._lease.cache._index.durable
+            file.read_at(10, MIB)
+            assert len(server.requests) == 3
+            until(lambda: entries.is_sealed(MIB // BLOCK), what="its entry is durable", timeout=10)
+
+
+def test_the_first_sync_of_a_kept_cache_comes_before_anything_is_served(tmp_path, monkeypatch):
+    with nothing_left_behind(), LoopbackServer(CONTENT) as server:
+        with opened(server, cache_dir=tmp_path) as file:
+            file.read_at(10, MIB)
+
+        def lost(ops, fd, path=""):
+            if path.endswith(".part"):
+                raise CacheIOError(errno.EIO, "sync", path)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(FileOps, "fdatasync", lost)
+            with pytest.raises(CachePoisonedError):
+                opened(server, cache_dir=tmp_path)
+            with new_cache(tmp_path, SIZE, BLOCK) as cache, pytest.raises(CachePoisonedError):
+                opened(server, cache=cache)
+        with opened(server, cache_dir=tmp_path) as file:
+            assert file.read() == CONTENT
+
+
+def test_readers_are_told_when_what_they_fetch_can_not_become_durable(tmp_path, monkeypatch):
+    def lost(ops, fd, path=""):
+        if path.endswith(".part"):
+            raise CacheIOError(errno.EIO, "sync", path)
+
+    with nothing_left_behind(), LoopbackServer(CONTENT) as server:
+        with opened(server, cache_dir=tmp_path) as file:
+            with monkeypatch.context() as patched:
+                patched.setattr(FileOps, "fdatasync", lost)
+                file.read_at(10, MIB)
+                cache = file._access._lease.cache
+                until(lambda: cache.poisoned, what="the commit has failed")
+            for _ in range(2):
+                with pytest.raises(CachePoisonedError):
+                    file.read_at(10, MIB // 2)
+            with pytest.raises(CachePoisonedError):
+                opened(server, cache_dir=tmp_path)
+        with opened(server, cache_dir=tmp_path) as file:
+            assert file.read() == CONTENT
+
+
+@pytest.mark.parametrize("part", ["content", "keeper"])
+def test_what_fails_on_closing_leaves_no_cache_open(tmp_path, part, monkeypatch):
+    def broken():
+        close()
+        raise MemoryError("no room for the last step")
+
+    with nothing_left_behind(), LoopbackServer(CONTENT) as server:
+        file = opened(server, cache_dir=tmp_path)
+        failing = getattr(file._access._lease._shared, part)
+        close = failing.close
+        monkeypatch.setattr(failing, "close", broken)
+        with pytest.raises(MemoryError):
+            file.close()
+        with LocalDownloadCache.open(
+            *(tmp_path / f"{stem_of(server.url)}{e}" for e in (".part", ".part.idx"))
+        ):
+            pass  # its lock is free
+
+
+def test_a_file_that_is_closed_on_the_engines_own_thread_ends_in_order(tmp_path, monkeypatch):
+    with nothing_left_behind(), LoopbackServer(CONTENT) as server:
+        file = opened(server, cache_dir=tmp_path)
+        content, cache = file._access._content, file._access._lease.cache
+        order, close = [], cache.close
+
+        def closed():
+            order.append(content._job.done)
+            close()
+
+        monkeypatch.setattr(cache, "close", closed)
+        content._session.post(lambda scheduler, now: file.close())
+        until(lambda: order, what="the cache is closed")
+        assert order == [True], "the engine was over"
+        with opened(server, cache_dir=tmp_path) as file:
+            assert file.read() == CONTENT
+
+
 class ForeignCache:
     """Somebody else's cache, in memory."""
 
@@ -326,6 +421,83 @@ def test_anybodys_cache_will_do():
         file.seek(0)
         assert file.read() == CONTENT
         assert cache.complete
+
+
+class HonestCache(ForeignCache):
+    """One that says what it holds."""
+
+    __hash__ = None  # nor can every cache be a key
+
+    def __eq__(self, other):
+        return True
+
+    def next_cached(self, start_block):
+        found = min((block for block in self.present if block >= start_block), default=None)
+        if found is None:
+            return None
+        first = found * self.block_size
+        return found + 1, ByteRange(first, min(first + self.block_size, len(self.bytes)) - 1)
+
+
+def test_anybodys_cache_is_opened_again_while_the_source_has_its_version():
+    cache, other = HonestCache(SIZE, BLOCK), HonestCache(SIZE, BLOCK)
+    with LoopbackServer(CONTENT) as server:
+        for pos in (0, MIB, 0, MIB):
+            with opened(server, cache=cache) as file:
+                assert file.read_at(10, pos) == CONTENT[pos : pos + 10]
+        assert set(times_asked(server).values()) == {1}
+        server.replace(noise(SIZE, seed=4), etag='"other"')
+        with pytest.raises(SourceChangedError):
+            opened(server, cache=cache)
+        with opened(server, cache=other) as file:
+            assert file.read_at(10, 5) == noise(SIZE, seed=4)[5:15]
+
+
+def test_blocks_of_which_nothing_is_known_are_not_believed_and_the_error_says_why():
+    cache = HonestCache(SIZE, 50_000)
+    cache.write_at(CONTENT[:50_000], 0)
+    with nothing_left_behind(), LoopbackServer(CONTENT) as server:
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"holds blocks.*not known.*needed is an empty cache"):
+                opened(server, cache=cache)
+        cache.present.clear()
+        with opened(server, cache=cache) as file:
+            assert file.read() == CONTENT
+
+
+def test_without_validators_nobody_knows_whose_blocks_are_there(tmp_path):
+    with new_cache(tmp_path, SIZE, BLOCK) as local:
+        for cache in (HonestCache(SIZE, 50_000), local):
+            with LoopbackServer(CONTENT, etag=None, last_modified=None) as server:
+                with opened(server, cache=cache) as file:
+                    file.read_at(10, 0)
+                with pytest.raises(ValueError, match="neither ETag nor Last-Modified"):
+                    opened(server, cache=cache)
+
+
+def test_what_is_known_of_a_cache_goes_with_it():
+    with LoopbackServer(CONTENT) as server:
+        cache = HonestCache(SIZE, 50_000)
+        with opened(server, cache=cache) as file:
+            file.read_at(10, 0)
+        del cache, file
+        until(lambda: gc.collect() is None or not _known, what="it is forgotten")
+
+
+def test_a_cache_has_one_engine_at_a_time(tmp_path):
+    with new_cache(tmp_path, SIZE, BLOCK) as cache, LoopbackServer(CONTENT) as server:
+        with cache.filling(), pytest.raises(CacheBusyError):
+            opened(server, cache=cache)
+        with opened(server, cache=cache) as file:
+            with pytest.raises(CacheBusyError), cache.filling():
+                raise AssertionError("two at once")
+            with pytest.raises(CacheBusyError):
+                cache.begin_filling()
+            assert file.read() == CONTENT
+        with cache.filling():
+            pass
+        cache.begin_filling()
+        cache.end_filling()
 
 
 def test_a_cache_of_another_size_or_version_is_refused(tmp_path):

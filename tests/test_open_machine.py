@@ -180,6 +180,25 @@ class OpenFiles(RuleBasedStateMachine):
 
         self.check(which, read, lambda t: t[len(t) - back :])
 
+    @rule(which=st.integers(0, 1), pos=positions, beyond=st.integers(0, 100_000))
+    def read_nothing(self, which, pos, beyond):
+        """Whatever went wrong before: what has no bytes has none to ask for, or to wait for."""
+        if not self.files:
+            return
+        file, truth = self.files[which % len(self.files)]
+        end = len(truth) + beyond
+        lease, asked = file._access._lease, []
+        real, lease.ask = lease.ask, lambda *runs: asked.append(runs) or real(*runs)
+        try:
+            assert file.read_at(0, pos) == file.read_at(beyond, end) == b""
+            assert file.readinto_at(bytearray(0), pos) == file.readinto_at(bytearray(beyond), end) == 0
+            assert file.read_ranges([(pos, pos), (end, end + beyond)]) == [b"", b""]
+            file.seek(end)
+            assert file.read(beyond) == file.read() == b""
+        finally:
+            del lease.ask
+        assert asked == [], "nobody needs it"
+
     # --- what is fetched ---------------------------------------------------------------------------
 
     def begin_to_count(self):

@@ -258,3 +258,13 @@ def test_a_server_that_changes_for_good_is_never_begun_anew():
         with pytest.raises(SourceChangedError):
             source.read()
         assert len(server.requests) == count
+
+
+def test_one_reader_serves_one_stream_at_a_time_and_says_so():
+    with LoopbackServer(CONTENT, rate=1e6) as server, HTTPReader(server.url, proxy="") as reader:
+        with StreamingDownloader(reader) as first:
+            with pytest.raises(ValueError, match="in use by another stream"):
+                StreamingDownloader(reader)
+            assert first.read(1000) == CONTENT[:1000]
+        with StreamingDownloader(reader) as second:
+            assert second.read(1000) == CONTENT[:1000]

@@ -66,6 +66,8 @@ class Inflow:
         self._news.set()
 
     def _arrive(self, block: memoryview) -> None:
+        if self._stopped.is_set():
+            return  # posted before the stop: nobody takes it, and it would keep the whole window's memory
         self._blocks.append(block)
         self._news.set()
 

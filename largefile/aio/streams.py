@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from largefile.aio.inflow import Inflow
 from largefile.aio.threads import Worker
-from largefile.errors import LargeFileError
+from largefile.rules.redirects import check_url, display_url
 from largefile.stats import StreamingStatus
 
 __all__ = ["Stream"]
@@ -33,6 +33,7 @@ class Stream:
         self._inflow: Inflow | None = None
         self._rests: deque[memoryview] = deque()  # what is left of blocks that `read` has begun
         self._entered = False
+        self._failed = False
         self._closed = False
 
     # --- questions -------------------------------------------------------------------------------
@@ -53,20 +54,19 @@ class Stream:
     # --- reading ---------------------------------------------------------------------------------
 
     async def read(self, size: int | None = -1) -> bytes:
-        """`size` bytes, fewer only at the end or before a failure; all that is left for None or less than 0.
+        """`size` bytes, fewer only at the end; all that is left for None or less than 0.
 
-        What a cancelled read had taken already is given by the next one.
+        One that meets a failure raises it, and so does every one after it; iteration gives all that is in
+        order before the failure first. What a cancelled read had taken already is given by the next one.
         """
+        if self._failed and size != 0:
+            self._running().worker.value()
         pieces: list[bytes] = []
         try:
-            try:
-                await self._collect(pieces, sys.maxsize if size is None or size < 0 else size)
-            except LargeFileError:
-                if not pieces:
-                    raise  # else the next read raises it
+            await self._collect(pieces, sys.maxsize if size is None or size < 0 else size)
             return await _joined(pieces)
-        except asyncio.CancelledError:
-            self._rests.extendleft(memoryview(piece) for piece in reversed(pieces))
+        except BaseException:
+            self._put_back(pieces)
             raise
 
     def __aiter__(self) -> AsyncIterator[memoryview]:
@@ -84,12 +84,25 @@ class Stream:
             pieces.append(piece)
             left -= len(piece)
             self._skip(len(piece))
+            del rest  # its place is not to be kept while the next block is waited for
             await asyncio.sleep(0)
+
+    def _put_back(self, pieces: list[bytes]) -> None:
+        """Have the next one take them again."""
+        if not self._closed:
+            # A snapshot: the thread of a join that nobody waits for any more may still swap them.
+            self._rests.extendleft(memoryview(piece) for piece in reversed(tuple(pieces)))
+        pieces.clear()  # the error's traceback keeps the list
 
     async def _more(self) -> memoryview | None:
         """What is left of the present block, or the next one; None at the end."""
         if not self._rests:
-            block = await self._running().take()
+            inflow = self._running()
+            try:
+                block = await inflow.take()
+            except Exception:
+                self._failed = True
+                raise
             if block is None:
                 return None
             self._rests.append(block)
@@ -139,7 +152,8 @@ class Stream:
 
     def __del__(self) -> None:
         if self._inflow is not None and not self._closed and not self._inflow.worker.is_over:
-            warnings.warn(f"unclosed stream of {self._url}", ResourceWarning, stacklevel=1, source=self)
+            shown = f"unclosed stream of {_shown(self._url)}"
+            warnings.warn(shown, ResourceWarning, stacklevel=1, source=self)
             self.drop()
 
 
@@ -179,7 +193,18 @@ async def _joined(pieces: list[bytes]) -> bytes:
 
 
 def _join(pieces: list[bytes]) -> None:
+    """Swap them for the one at once: whoever looks meanwhile finds every byte, and none twice."""
     # A join of nothing but bytes lets go of the interpreter's lock. To free many at once would keep it.
-    pieces.insert(0, b"".join(pieces))
-    while len(pieces) > 1:
-        pieces.pop()
+    parts = list(pieces)
+    pieces[:] = [b"".join(parts)]
+    while parts:
+        parts.pop()
+
+
+def _shown(url: str) -> str:
+    """What may be told of an address; of one that is refused nobody knows where its secrets are."""
+    try:
+        check_url(url)
+    except (AttributeError, TypeError, ValueError):  # it may be no text at all
+        return "an address that can not be used"
+    return display_url(url)

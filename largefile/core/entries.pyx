@@ -120,21 +120,21 @@ cdef class EntryTable:
 
     cdef int _check_block(self, int64_t block) except -1:
         if self._table == NULL:
-            raise ValueError("this table was released")
+            raise ValueError("this table was released: its cache is closed")
         if not 0 <= block < self._num_blocks:
             raise IndexError(f"block {block} of {self._num_blocks}")
         return 0
 
     cdef int _check_store(self) except -1:
         if self._table == NULL:
-            raise ValueError("this table was released")
+            raise ValueError("this table was released: its cache is closed")
         if self._view.readonly:
             raise TypeError("this table is read-only")
         return 0
 
     cdef int _check_bits(self, Bitmap bitmap) except -1:
         if self._table == NULL:
-            raise ValueError("this table was released")
+            raise ValueError("this table was released: its cache is closed")
         if len(bitmap) != self._num_blocks:
             raise ValueError(f"a bitmap of {len(bitmap)} bits for {self._num_blocks} entries")
         return 0
@@ -207,7 +207,7 @@ cdef class EntryTable:
             raise IndexError(f"blocks [{start}, {stop}) of {self._num_blocks}")
         self._check_store()
         if other._table == NULL:
-            raise ValueError("this table was released")
+            raise ValueError("this table was released: its cache is closed")
         with nogil:
             for block in range(start, stop):
                 lf_store64(self._table + block, lf_load64(other._table + block))

@@ -34,6 +34,8 @@ class GroupCommit:
     ----------
     due : threading.Event
         Set when enough has landed, or when the cache was poisoned.
+    landed : threading.Event
+        Set while anything has landed that no commit has taken.
     poisoned : str or None
         Why nothing may be written any more.
     """
@@ -42,10 +44,13 @@ class GroupCommit:
         self, data: CacheFile, index: Index, pending: Bitmap, on_poison: Callable[[], object]
     ) -> None:
         self.due = threading.Event()
+        self.landed = threading.Event()
         self.poisoned: str | None = None
         self._data = data
         self._index = index
         self._inherited = list(pending.runs_set())
+        if self._inherited:
+            self.landed.set()
         # Appended to by every connection's thread and taken from by the committer's; no lock is needed,
         # as each operation on a deque is atomic.
         self._landed: deque[int] = deque()
@@ -56,6 +61,8 @@ class GroupCommit:
     def add(self, block: int) -> None:
         """`block` is in place and its live entry is stored."""
         self._landed.append(block)
+        if not self.landed.is_set():  # `commit` clears it first, and takes the list then
+            self.landed.set()
         if len(self._landed) >= self._enough:
             self.due.set()
 
@@ -64,6 +71,7 @@ class GroupCommit:
         with self._lock:
             self.check()
             self.due.clear()
+            self.landed.clear()
             runs = self._take()
             if not runs:
                 return 0
@@ -75,6 +83,7 @@ class GroupCommit:
                     self._index.sync()
             except BaseException:
                 self._inherited = runs  # Ctrl-C between two steps: they are all made again
+                self.landed.set()
                 raise
             return sum(stop - start for start, stop in runs)
 

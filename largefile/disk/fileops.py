@@ -16,7 +16,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,8 +161,19 @@ class FileOps:
         with _doing("read", path):
             return os.pread(fd, size, offset)
 
-    def preadinto(self, fd: int, buffer: Buffer, offset: int, path: str = "") -> int:
-        """Fill `buffer`; how many bytes were there, fewer only at the end of the file."""
+    def preadinto(
+        self,
+        fd: int,
+        buffer: Buffer,
+        offset: int,
+        path: str = "",
+        check: Callable[[], object] = lambda: None,
+    ) -> int:
+        """Fill `buffer`; how many bytes were there, fewer only at the end of the file.
+
+        `check` is called before the system goes on with a short read, and raises if `fd` was closed
+        meanwhile: the number may be another file's by now.
+        """
         done = 0
         with _doing("read", path), memoryview(buffer).cast("B") as view:
             while done < len(view):
@@ -171,6 +182,8 @@ class FileOps:
                 if not count:
                     break
                 done += count
+                if done < len(view):
+                    check()
         return done
 
     def pwrite(self, fd: int, data: Buffer, offset: int, path: str = "") -> None:

@@ -124,7 +124,7 @@ class LocalFile:
 
     def readinto(self, buffer: Buffer, off: int) -> int:
         """Fill `buffer` from `off`; how many bytes were there."""
-        return self.ops.preadinto(self._open_fd(), buffer, off, self.name)
+        return self.ops.preadinto(self._open_fd(), buffer, off, self.name, self._open_fd)
 
     def write_at(self, data: Buffer, off: int) -> int:
         self.ops.pwrite(self._open_fd(), data, off, self.name)

@@ -8,6 +8,7 @@ back, but for `CacheWrites.invalidate`.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -21,7 +22,7 @@ from largefile.disk.files import CacheFile, LocalFile
 from largefile.disk.header import State, as_stored
 from largefile.disk.opening import Opened
 from largefile.disk.reading import CacheReads
-from largefile.errors import CacheError, InvalidBlockSizeError, InvalidOffsetError
+from largefile.errors import CacheBusyError, CacheError, InvalidBlockSizeError, InvalidOffsetError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -44,6 +45,7 @@ class CacheWrites(CacheReads):
         self._group = GroupCommit(data, opened.index, opened.pending, self._wake)
         self._claims: set[int] = set()
         self._claims_lock = threading.Lock()
+        self._filled = False
         self._closed = False
 
     # --- what the engine uses -------------------------------------------------------------------
@@ -59,9 +61,35 @@ class CacheWrites(CacheReads):
         return self._group.due
 
     @property
+    def landed(self) -> threading.Event:
+        """Set while anything has landed that no commit has taken."""
+        return self._group.landed
+
+    @property
     def poisoned(self) -> str | None:
         """Why the cache cannot be written any more, if it cannot."""
         return self._group.poisoned
+
+    def begin_filling(self) -> None:
+        """An engine fills this from now on; CacheBusyError if another one does: no place has two writers."""
+        with self._claims_lock:
+            if self._filled:
+                raise CacheBusyError(self.path, f"another transfer of this process, {os.getpid()}")
+            self._filled = True
+
+    def end_filling(self) -> None:
+        """The engine that has begun is over; may be called by nobody else."""
+        with self._claims_lock:
+            self._filled = False
+
+    @contextlib.contextmanager
+    def filling(self) -> Iterator[None]:
+        """`begin_filling`, and `end_filling` at the end."""
+        self.begin_filling()
+        try:
+            yield
+        finally:
+            self.end_filling()
 
     def lane(self, direct: bool = False) -> BounceLane:
         """Where one connection's bytes go: a buffer on the way to the file, or the file's map.

@@ -1,16 +1,21 @@
 """One open file's way to its content: bytes at positions, fetched if they are missing, from many threads.
 
-Nothing is closed under a reader: `Access.close` has every thread that waits leave with an error, and lets
-go of the content when the last one has left. The descriptor of a closed file may be somebody else's file.
+Nothing is closed under a reader: `Access.close` has every thread that waits leave with an error. The content
+is let go of when the last one has left: by `close` if that is soon, or else by that last one, however late
+it leaves. A descriptor that is closed while it is read from may be somebody else's file a moment later.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 from largefile.engine.content import Run, merged
 from largefile.engine.shared import Lease
+from largefile.errors import CacheError
 from largefile.stats import DownloadStats
 
 if TYPE_CHECKING:
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["Access"]
+
+log = logging.getLogger("largefile")
 
 #: Two ranges that are asked for together, with so few bytes between them, are fetched as one.
 HOLE = 64 << 10
@@ -36,9 +43,8 @@ class Access:
         self.size: int = lease.store.content_size
         self.block_size: int = lease.store.block_size
         self.closed = False
-        self._lock = threading.RLock()  # a finalizer may come in between
-        self._inside = 0
-        self._empty = threading.Event()
+        self._stay_out()
+        _known.add(self)
 
     # --- bytes -----------------------------------------------------------------------------------
 
@@ -95,15 +101,16 @@ class Access:
 
     def _missing(self, ranges: Sequence[tuple[int, int]]) -> list[Run]:
         """The runs of blocks of these bytes in which any is missing."""
-        runs = merged((self._blocks(*range) for range in ranges), HOLE // self.block_size)
+        runs = merged(self._blocks(first, stop) for first, stop in ranges if first < min(stop, self.size))
         return [run for run in runs if self._content.gap(*run) is not None]
 
     def _fetch(self, ranges: Sequence[tuple[int, int]], ahead: tuple[int, int] | None = None) -> None:
         """Ask for what is missing of these bytes, and of those ahead; wait for the former."""
         runs = self._missing(ranges)
-        more = self._missing([ahead]) if ahead is not None and ahead[0] < self.size else []
+        more = self._missing([ahead]) if ahead is not None else []
         if runs or more:
-            wish = self._lease.ask(runs, more)
+            # What lies between two runs comes with them for the sake of one request; nobody waits for it.
+            wish = self._lease.ask(runs, [*merged(runs, HOLE // self.block_size), *more])
             self._content.wait(wish, self._check)
 
     # --- who is inside ---------------------------------------------------------------------------
@@ -114,25 +121,65 @@ class Access:
 
     def __enter__(self) -> None:
         with self._lock:
-            self._check()
+            # Counted first: a signal's handler that closes the file comes before that, or sees us inside.
             self._inside += 1
+            if self.closed:
+                self._inside -= 1
+        self._check()
 
     def __exit__(self, *exc: object) -> None:
         with self._lock:
             self._inside -= 1
             if self.closed and not self._inside:
                 self._empty.set()
+            last = self._handed_over and not self._inside
+        if last:
+            self._release_late()
 
     def close(self) -> None:
-        """Send every waiting thread away, and let go of the content. May be called twice."""
+        """Send every waiting thread away, and let go of the content. May be called twice.
+
+        A thread that does not leave in `LEAVE` seconds lets go of the content itself, when it leaves.
+        """
         with self._lock:
             first, self.closed = not self.closed, True
             if not self._inside:
                 self._empty.set()
         if first:
-            self._content.wake()
-            self._empty.wait(LEAVE)
+            try:
+                self._content.wake()
+                self._empty.wait(LEAVE)
+            finally:
+                with self._lock:
+                    self._handed_over = self._inside > 0
+                if not self._handed_over:
+                    self._lease.release()
+
+    def _release_late(self) -> None:
+        """Do what `close` could not wait for, on the thread of the last reader, who is not to blame."""
+        try:
             self._lease.release()
+        except (CacheError, ValueError) as error:
+            log.warning("%s was not closed well: %s", self._name, error)
+
+    def _stay_out(self) -> None:
+        """Nobody is inside: at the beginning, and in the child of a fork, where other threads are gone."""
+        self._lock = threading.RLock()  # a finalizer or a signal's handler may come in between
+        self._inside = 0
+        self._handed_over = False
+        self._empty: threading.Event = threading.Event()
+
+
+#: Every one of this process.
+_known: weakref.WeakSet[Access] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for access in list(_known):
+        access._stay_out()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def view_of(buffer: Buffer) -> memoryview:

@@ -153,10 +153,15 @@ class Content:
     def close(self) -> None:
         """Stop within a second; who waits is told that it was cancelled. May be called twice."""
         self._control.cancel()
-        if threading.get_ident() == self._thread:
+        if self.is_here:
             return  # a finalizer that came by: the loop ends when it is back there
         with contextlib.suppress(LargeFileError, TimeoutError):
             self._job.result(STOP)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs on the engine's thread."""
+        return threading.get_ident() == self._thread and not self._over
 
     def stats(self) -> DownloadStats:
         """What was fetched so far, from any thread."""

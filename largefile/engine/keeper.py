@@ -1,17 +1,17 @@
 """The thread that makes a kept cache durable while it is filled now and then, and sleeps otherwise.
 
 The committer of a download looks at its cache many times a second, as there always is something to do. A
-file that is read at a distance may be left alone for hours.
+file that is read at a distance may be left alone for hours, and its blocks may come long after they were
+asked for: a server has said "later", or a limit holds them back. So it is what lands that wakes this one.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from typing import Protocol
 
-from largefile.errors import CacheError
+from largefile.errors import CachePoisonedError
 
 __all__ = ["Keeper"]
 
@@ -21,64 +21,82 @@ log = logging.getLogger("largefile")
 class Committable(Protocol):
     """What the keeper needs of a cache."""
 
+    @property
+    def landed(self) -> threading.Event: ...
     def commit(self) -> int: ...
 
 
 class Keeper:
-    """Commits `cache` a second after it was told that something comes, and each second while it does.
+    """Commits `cache` a second after something has landed in it, from `start` to `close`.
 
     Parameters
     ----------
     cache : LocalDownloadCache
-    busy : callable
-        Whether something may be coming now.
     interval : float
         Seconds from the news to the commit.
+
+    A cache that is poisoned or closed takes nothing more, so that ends it: whoever fetches a block for such
+    a cache is told by the cache itself. Any other error is logged, and what it left is tried again.
 
     Examples
     --------
     >>> class Cache:
+    ...     landed = threading.Event()
     ...     def commit(self): print("commit")
-    >>> keeper = Keeper(Cache(), lambda: False, interval=60)
-    >>> keeper.touch()
+    >>> keeper = Keeper(Cache(), interval=60)
+    >>> keeper.start()
     >>> keeper.close()
     commit
     """
 
-    def __init__(self, cache: Committable, busy: Callable[[], bool], interval: float = 1.0) -> None:
+    def __init__(self, cache: Committable, interval: float = 1.0) -> None:
         self._cache = cache
-        self._busy = busy
         self._interval = interval
-        self._news = threading.Event()
         self._closing = threading.Event()
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # a finalizer may come in between
         self._thread: threading.Thread | None = None
+        self._over = False  # nothing can become durable any more, or everything is
 
-    def touch(self) -> None:
-        """Something is about to come. From any thread, and cheap."""
-        if self._news.is_set():
-            return
-        self._news.set()
+    def start(self) -> None:
+        """Begin, if it has not begun yet."""
         with self._starting:
             if self._thread is None and not self._closing.is_set():
-                self._thread = threading.Thread(target=self._run, name="largefile-keeper", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="largefile-keeper", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def close(self) -> None:
-        """Commit what is left, and end the thread."""
+        """Commit what is left, and end the thread; if that is the caller's own, when it is back there."""
         with self._starting:
             self._closing.set()
-        self._news.set()
+        self._cache.landed.set()
+        if self.is_here:
+            return
         if self._thread is not None:
             self._thread.join()
+        elif not self._over:
+            self._commit()
+        self._over = True
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs on its thread."""
+        return self._thread is threading.current_thread()
 
     def _run(self) -> None:
+        closing = False
+        while not closing and not self._over:
+            if not self._closing.is_set():  # a commit clears what `close` has set
+                self._cache.landed.wait()
+            closing = self._closing.wait(self._interval)  # asked before the commit: it is the last
+            self._commit()
+
+    def _commit(self) -> None:
         try:
-            while not self._closing.is_set():
-                self._news.wait()
-                self._closing.wait(self._interval)
-                if not self._busy():
-                    self._news.clear()  # before the commit: who comes now is heard
-                self._cache.commit()
-        except (CacheError, ValueError) as error:
+            self._cache.commit()
+        except (CachePoisonedError, ValueError) as error:  # ValueError: it was closed
+            self._over = True
             log.warning("what was fetched is not durable: %s", error)
+        except Exception:
+            self._cache.landed.set()
+            log.exception("what was fetched is not durable yet")

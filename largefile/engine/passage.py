@@ -61,6 +61,7 @@ class Passage:
     def begin(self) -> None:
         """Have the body flow at the first `step`."""
         self._lane.aim(self._sink, 0, -(-self._ring.content_size // self._ring.block_size))
+        self._source.begin_use()
         self._control.on_cancel(self._source.transport().wake)
         self._receiving = Receiving(self._source.transport(), self._fetch, self._sink, self._timeout)
 
@@ -75,6 +76,7 @@ class Passage:
         if self._receiving is None:
             return False
         if self._rate is not None:
+            self._rate.register(self, 1)
             self._source.transport().throttle(self._rate.share(1))
         ended = self._receiving.step(limit, self._control.check)
         if ended is None:
@@ -96,6 +98,9 @@ class Passage:
         if self._receiving is not None:
             self._source.transport().stop(self._fetch)
             self._receiving = None
+            self._source.end_use()
+            if self._rate is not None:
+                self._rate.register(self, 0)
         self._lane.release()
 
     def consumed(self, head_block: int) -> None:

@@ -133,6 +133,8 @@ class Pouring:
             expected, pin = Identity(None, None, size), None
         shape = Shape(window=window, head=head, max_span=MAX_SPAN)
         session = Session(self._source, store, self._control, self._session, pin=pin, shape=shape)
+        if cache is not None:
+            self._entered.enter_context(cache.filling())
         # Here, and not by the engine: what the cache holds must not be read before it is known whose it is.
         session.begin(expected, probe=self._useful(probe, store, shape))
 

@@ -64,6 +64,11 @@ class RawFile(io.RawIOBase):
         self.access.close()
         super().close()
 
+    def __del__(self) -> None:
+        # What io has here would close, and wait, on whatever thread the collector happens to run: the
+        # engine's or the cache's own. Who made the access closes it.
+        pass
+
     def _next(self, size: int) -> tuple[int, int] | None:
         return self._ahead.read(self._pos, max(0, min(size, self.access.size - self._pos)))
 

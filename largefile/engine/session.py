@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from largefile.core.byteranges import ByteRanges
-from largefile.core.ranges import ByteRange
 from largefile.engine.blockmap import block_map
 from largefile.engine.digester import Digester, Readable
 from largefile.engine.job import Control
@@ -95,6 +94,7 @@ class Session:
         self._pump: Pump | None = None
         self._scheduler: Scheduler | None = None
         self._digester: Digester | None = None
+        self._ended = False
         self._meter = RateMeter()
         self._started = time.monotonic()
         self._resumed_blocks = store.byte_ranges.count
@@ -161,6 +161,7 @@ class Session:
     ) -> None:
         """Get the first answer, and what is needed to go on from it; arguments and errors as of `run`."""
         probe = self._open(expected, probe, known)
+        self._source.begin_use()
         self.phase = "downloading"
         self._scheduler = scheduler = self._make_scheduler()
         self._pump = pump = Pump(
@@ -209,8 +210,10 @@ class Session:
 
     def end(self) -> None:
         """Let go of what the steps have used; may be called twice, and without a `begin`."""
-        if self._pump is not None:
+        if self._pump is not None and not self._ended:
+            self._ended = True
             self._pump.end()
+            self._source.end_use()
 
     def post(self, call: Callable[[Scheduler, float], object]) -> None:
         """Have ``call(scheduler, now)`` made before the next decision; after `begin`, from any thread."""
@@ -267,8 +270,8 @@ class Session:
         cause = fatal or (failures[-1] if failures else None)
         if isinstance(cause, LargeFileError):
             return cause
-        gap: ByteRange = next(self._store.byte_ranges.runs_clear())
-        error = IncompleteError(f"{self._source.name}: bytes {gap} could not be had")
+        gap = self._store.byte_ranges.next_clear(self._shape.head)
+        error = IncompleteError(f"{self._source.name}: bytes {gap[1] if gap else ''} could not be had")
         error.__cause__ = cause
         return error
 

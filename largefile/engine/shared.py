@@ -8,6 +8,7 @@ child of a fork the registry is empty, as the engines are the parent's.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -21,6 +22,7 @@ from largefile.engine.content import Content, Run, Wish
 from largefile.engine.keeper import Keeper
 from largefile.engine.options import SessionOptions
 from largefile.engine.store import ForeignStore, Store
+from largefile.engine.whose import recall, remember
 from largefile.errors import CacheError, InternalError, SourceChangedError
 from largefile.rules.identity import Identity, Match
 from largefile.wire.readers import Probe, Source
@@ -49,11 +51,14 @@ class Shared:
         self.gone = threading.Event()
         self.content: Content | None = None
         self._owned = owned
-        durable = isinstance(cache, LocalDownloadCache) and cache.durable
-        self.keeper = Keeper(cache, self._busy) if durable else None  # type: ignore[arg-type]
-
-    def _busy(self) -> bool:
-        return self.content is not None and self.content.stats().connections > 0
+        self._fills: LocalDownloadCache | None = None
+        self.keeper: Keeper | None = None
+        if isinstance(cache, LocalDownloadCache):
+            if cache.durable and not owned:
+                cache.sync_data()  # a dead predecessor's write-back may have failed: seen before any read
+            cache.begin_filling()
+            self._fills = cache
+            self.keeper = Keeper(cache) if cache.durable else None
 
     @property
     def works(self) -> bool:
@@ -77,19 +82,53 @@ class Shared:
         """Have `source` fill what is missing from now on, in the place of an engine that failed."""
         if self.content is not None:
             self.content.close()
-        expected, pin = Identity(None, None, self.store.content_size), None
+        expected = self._expect(probe.identity)
+        self.content = Content(source, self.store, options, probe, expected=expected, pin=self._pin)
+        if self.keeper is not None:
+            self.keeper.start()
+
+    def _expect(self, found: Identity) -> Identity:
+        """Whose bytes are here; ValueError if nothing can tell whether they are of `found`."""
+        nobody = Identity(None, None, self.store.content_size)
         if isinstance(self.cache, LocalDownloadCache):
-            expected, pin = replace(self.cache.identity, digest=None), self.cache.pin
-        self.content = Content(source, self.store, options, probe, expected=expected, pin=pin)
+            known = replace(self.cache.identity, digest=None)
+        else:
+            known = (recall(self.cache) if self.store.byte_ranges.count else None) or nobody
+        agrees, why = known.resumable_with(found)
+        if self.store.byte_ranges.count and not agrees and known.difference(found) is None:
+            if found.has_validator and not known.has_validator:
+                why = "where these came from is not known"
+            raise ValueError(
+                "the cache holds blocks already, and nothing shows that they are of the version that the "
+                f"server has now ({why}); needed is an empty cache, or one whose blocks came from a server "
+                "that gives a strong ETag or Last-Modified"
+            )
+        return known
+
+    def _pin(self, identity: Identity) -> None:
+        if isinstance(self.cache, LocalDownloadCache):
+            self.cache.pin(identity)
+        else:
+            remember(self.cache, identity)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs on a thread of this, which can not wait for itself."""
+        engine = self.content is not None and self.content.is_here
+        return engine or (self.keeper is not None and self.keeper.is_here)
 
     def close(self) -> None:
-        """End the engine, and then the cache; every reader has left."""
-        if self.content is not None:
-            self.content.close()
-        if self.keeper is not None:
-            self.keeper.close()
-        if self._owned:
-            self.cache.close()
+        """End the engine, and then the cache; every reader has left. What fails of it keeps nothing open."""
+        with contextlib.ExitStack() as steps:  # the last one first
+            if self._owned:
+                steps.callback(self.cache.close)
+            if self._fills is not None:
+                steps.callback(self._fills.end_filling)
+                self._fills = None
+            if self.keeper is not None:
+                steps.callback(self.keeper.close)
+            if self.content is not None:
+                steps.callback(self.content.close)
 
 
 class Lease:
@@ -101,14 +140,11 @@ class Lease:
         self.content = shared.content
         self.store = shared.store
         self.cache = shared.cache
-        self._keeper = shared.keeper
         self._key = key
         self._shared = shared
 
     def ask(self, runs: list[Run], ahead: Iterable[Run] = ()) -> Wish:
-        """`Content.ask`, and what comes is made durable where it is kept."""
-        if self._keeper is not None:
-            self._keeper.touch()
+        """See `Content.ask`."""
         return self.content.ask(runs, ahead)
 
     def release(self) -> None:
@@ -150,6 +186,13 @@ def let_go(key: object, shared: Shared) -> None:
         shared.users -= 1
         if shared.users:
             return
+    if shared.is_here:  # the collector ran somebody's finalizer in the middle of our own work
+        threading.Thread(target=_close, args=(key, shared), name="largefile-close", daemon=True).start()
+    else:
+        _close(key, shared)
+
+
+def _close(key: object, shared: Shared) -> None:
     try:
         shared.close()
     finally:

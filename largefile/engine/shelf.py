@@ -137,7 +137,7 @@ class Shelf:
             stored = peek(index).identity
             if not stored.resumable_with(identity)[0]:
                 return None
-            return LocalDownloadCache.open(part, index, reserve="span")
+            return _synced(LocalDownloadCache.open(part, index, reserve="span"))
         except (PartialFileError, IndexCorruptError, IndexVersionError) as error:
             log.warning("the cache of %s is left alone: %s", url, error)
             return None
@@ -178,6 +178,16 @@ def _new(part: str, identity: Identity, block_size: int, url: str, *, durable: b
         durable=durable,
         ops=ops,
     )
+
+
+def _synced(cache: LocalDownloadCache) -> LocalDownloadCache:
+    """The same, once the first sync has shown that a dead predecessor's bytes have reached the disk."""
+    try:
+        cache.sync_data()
+    except BaseException:
+        cache.close()
+        raise
+    return cache
 
 
 def _index(part: str) -> str:

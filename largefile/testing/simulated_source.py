@@ -49,6 +49,12 @@ class SimulatedSource:
         """It has validators."""
         return False
 
+    def begin_use(self) -> None:
+        return None
+
+    def end_use(self) -> None:
+        return None
+
     def transport(self) -> SimulatedTransport:
         """The one that it was made with."""
         return self._transport

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -39,6 +41,8 @@ from largefile.wire.fields import check_fields
 from largefile.wire.readers import MIB, Probe
 
 __all__ = ["HTTPReader"]
+
+IN_USE = "this reader of {} is in use by another stream or download; make one for each"
 
 #: What an outcome on the wire means, and whether the same request may succeed later.
 FAULTS: dict[Outcome, tuple[str, bool, bool]] = {
@@ -71,7 +75,7 @@ class HTTPReader:
     ca_file
         Certificate authorities to trust; see `largefile.wire.ca.choose_ca_file` for the default.
     proxy
-        A proxy's URL; None: by the environment, ``""``: none.
+        A proxy's URL; None: by the environment, ``""``: none. A user and a password in it are not pickled.
     timeout
         Seconds without a byte after which a transfer is given up and made again.
     connect_timeout
@@ -129,10 +133,12 @@ class HTTPReader:
         self._identity: Identity | None = None
         self._content_type: str | None = None
         self._probe: Probe | None = None
+        self._used = threading.Lock()  # while a loop runs over the transport
         self.retries = 0  #: requests that the probe made again
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild, (self.url, self._pickled_headers, self._options)
+        options = {**self._options, "proxy": without_userinfo(self._options["proxy"])}
+        return rebuild, (self.url, self._pickled_headers, options)
 
     # --- the Reader ------------------------------------------------------------------------------
 
@@ -209,6 +215,8 @@ class HTTPReader:
         TransferError
             What prevents it, after `tries` tries.
         """
+        if self._used.locked():
+            raise ValueError(IN_USE.format(self.name))
         self.transport()  # a held answer of a parent process is none
         if (held := self._probe) is not None:
             self._probe = None
@@ -242,9 +250,17 @@ class HTTPReader:
     def is_anonymous(self) -> bool:
         return False
 
+    def begin_use(self) -> None:
+        if not self._used.acquire(blocking=False):
+            raise ValueError(IN_USE.format(self.name))
+
+    def end_use(self) -> None:
+        self._used.release()
+
     def transport(self) -> CurlTransport:
         if self._transport is not None and self._transport.is_abandoned:
             self._transport = self._probe = None  # they are the parent's, on the other side of a fork
+            self._used = threading.Lock()
         if self._transport is None:
             self._transport = CurlTransport(self._settings)
         return self._transport
@@ -362,6 +378,21 @@ def positive(name: str, seconds: float) -> float:
     return seconds
 
 
+def without_userinfo(proxy: str | None) -> str | None:
+    """A proxy's URL, with or without a scheme, without the user and the password that it may hold.
+
+    Examples
+    --------
+    >>> without_userinfo("http://me:secret@proxy:3128"), without_userinfo("me:secret@proxy:3128")
+    ('http://proxy:3128', 'proxy:3128')
+    """
+    if proxy is None or "@" not in proxy:
+        return proxy
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", proxy)
+    # By the last @: a password may hold another one, or a slash, whatever the standard says.
+    return (scheme[0] if scheme else "") + proxy.rpartition("@")[2]
+
+
 def rebuild(url: str, headers: dict[str, str] | None, options: dict[str, Any]) -> HTTPReader:
-    """Unpickle: URL and options, never `auth`, and headers only where that was asked for."""
+    """Unpickle: URL and options, never credentials, and headers only where that was asked for."""
     return HTTPReader(url, headers=headers, **options)

@@ -80,6 +80,12 @@ class Source(Protocol):
     def transport(self) -> Transport:
         """The transport; the probe's own. The caller's thread owns it until `close`."""
 
+    def begin_use(self) -> None:
+        """The transport is one loop's from now on; ValueError if it is another's already."""
+
+    def end_use(self) -> None:
+        """… and nobody's."""
+
     def request(self, first: int, last: int) -> Fetch:
         """The next request for these bytes, both ends included."""
 
