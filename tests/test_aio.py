@@ -541,7 +541,8 @@ def test_a_failed_read_leaves_nothing_to_a_stream_that_is_closed():
     async def main():
         source = aio.stream(server.url, **QUICK)
         task = asyncio.create_task(source.read())
-        await until(lambda: server.sent >= 3 * BLOCK and source._inflow._source.tell() >= BLOCK)
+        await until(lambda: source._inflow and source._inflow._source)
+        await until(lambda: source._inflow._source.tell() >= 3 * BLOCK)  # the first of it is the task's
         await source.aclose()
         with pytest.raises(ValueError, match="closed"):
             await task

@@ -29,7 +29,13 @@ from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.fileops import FileOps
 from largefile.engine.shelf import Shelf, block_size_for, stem_of
 from largefile.engine.whose import _known
-from largefile.errors import CacheBusyError, CacheIOError, CachePoisonedError, SourceChangedError
+from largefile.errors import (
+    CacheBusyError,
+    CacheIOError,
+    CachePoisonedError,
+    LargeFileError,
+    SourceChangedError,
+)
 from largefile.rules.sizing import MAX_BLOCKS
 from largefile.testing.script import Behaviour
 from largefile.testing.server import LoopbackServer
@@ -618,3 +624,16 @@ def test_the_files_of_a_temporary_cache_have_no_name_while_they_are_used(tmp_pat
             assert all(target.endswith("(deleted)") for target in ours)
             assert list(tmp_path.iterdir()) == []
         assert not [target for _, target in open_files() if target.startswith(str(tmp_path))]
+
+
+def test_a_file_that_is_cut_under_us_is_noticed_and_never_made_longer_again(tmp_path):
+    content = noise(20 * BLOCK)
+    with LoopbackServer(content) as server, opened(server, cache_dir=tmp_path, readahead=0) as file:
+        assert file.read_at(10 * BLOCK, 0) == content[: 10 * BLOCK]
+        (part,) = tmp_path.glob("*.part")
+        os.truncate(part, 0)
+        with pytest.raises(CachePoisonedError, match="cut to"):
+            file.read_at(100, BLOCK)
+        for pos in (15 * BLOCK, BLOCK):
+            with pytest.raises(LargeFileError):
+                file.read_at(100, pos)

@@ -31,9 +31,10 @@ cdef class ByteRanges(_Blocks):
     cdef int64_t _seekers  # threads inside of wait_set
     cdef object _growth  # the Future that all callers of notify share, or None
     cdef tuple _callbacks  # replaced, never changed
-    cdef dict _sought  # for each block that somebody waits for, his bell; guarded by _grown
-    cdef readonly int64_t wakes  # calls of wake so far; changed under _grown
-    cdef object _grown  # a Condition; taken before _lock or without it, never under it
+    cdef dict _sought  # for each block that somebody waits for, his bell; guarded by _gate
+    cdef readonly int64_t wakes  # calls of wake so far; changed under _gate
+    cdef object _gate  # an RLock; taken before _lock or without it, never under it
+    cdef object _grown  # a Condition over it
 
     cdef bint c_set_block(self, int64_t block) except -1
     cdef bint _advance(self) noexcept

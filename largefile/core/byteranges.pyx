@@ -300,7 +300,9 @@ cdef class ByteRanges(_Blocks):
     def __cinit__(self, content_size, block_size):
         self._callbacks = ()
         self._sought = {}
-        self._grown = threading.Condition()
+        # One whose methods are C: a signal handler that raises can not strike between its lock and the block.
+        self._gate = threading.RLock()
+        self._grown = threading.Condition(self._gate)
 
     @property
     def head_block(self):
@@ -422,7 +424,7 @@ cdef class ByteRanges(_Blocks):
         self._waiters += 1
         self._lock.release()
         try:
-            with self._grown:
+            with self._gate:
                 return self._grown.wait_for(lambda: self._tail_beyond(beyond), timeout)
         finally:
             self._lock.acquire()
@@ -468,7 +470,7 @@ cdef class ByteRanges(_Blocks):
         patience = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
         seeker = _Seeker(threading.Lock())
         seeker.bell.acquire()
-        with self._grown:
+        with self._gate:
             if wakes is not None and wakes != self.wakes:
                 return self.is_set(pos)
             self._sought.setdefault(block, []).append(seeker)
@@ -488,7 +490,7 @@ cdef class ByteRanges(_Blocks):
 
     def wake(self):
         """Have each present `wait_set` look again and give its answer; `wait_tail` goes on waiting."""
-        with self._grown:
+        with self._gate:
             self.wakes += 1
             sought = list(self._sought.values())
             self._sought.clear()
@@ -543,7 +545,7 @@ cdef class ByteRanges(_Blocks):
         """
         if not callable(callback):
             raise TypeError(f"on_extend needs a callable, not {callback!r}")
-        with self._grown:  # one thread at a time makes a longer tuple
+        with self._gate:  # one thread at a time makes a longer tuple
             before = self._callbacks
             after = (*before, callback)
             self._lock.acquire()
@@ -557,7 +559,7 @@ cdef class ByteRanges(_Blocks):
         return tail
 
     cdef _leave(self, int64_t block, seeker):
-        with self._grown:
+        with self._gate:
             seekers = self._sought.get(block)
             if seekers is not None and seeker in seekers:
                 seekers.remove(seeker)
@@ -595,7 +597,7 @@ cdef class ByteRanges(_Blocks):
         if not grown:
             return
         if waiters:
-            with self._grown:
+            with self._gate:
                 self._grown.notify_all()
         tail = self._tail_at(head)
         if growth is not None:
@@ -605,7 +607,7 @@ cdef class ByteRanges(_Blocks):
 
     cdef _ring(self, int64_t block):
         """Wake those who wait for `block`, or -1: for any that is set."""
-        with self._grown:
+        with self._gate:
             if block >= 0:
                 blocks = [block]
             else:

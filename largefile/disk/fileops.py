@@ -136,9 +136,9 @@ class FileOps:
             finally:
                 os.close(fd)
 
-    def free_bytes(self, path: str) -> int:
-        """Bytes that this user may still allocate on the filesystem of `path`."""
-        with _doing("statvfs", path):
+    def free_bytes(self, path: str | int) -> int:
+        """Bytes that this user may still allocate on the filesystem of a path, or of an open file."""
+        with _doing("statvfs", str(path)):
             found = os.statvfs(path)
             return found.f_bavail * found.f_frsize
 

@@ -15,7 +15,7 @@ from largefile.core.ranges import ByteRange, range_for_index
 from largefile.disk.files import CacheFile, LocalFile
 from largefile.disk.index import Index
 from largefile.disk.recovery import hash_block
-from largefile.errors import InternalError, InvalidOffsetError, UncachedRangeError
+from largefile.errors import CacheError, InvalidOffsetError, PartialFileError, UncachedRangeError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -181,7 +181,7 @@ class CacheReads:
         self._check_read(size, off)
         data = self._data.read_at(size, off) if size else b""
         if len(data) != size:
-            raise InternalError(f"{self.path} ends at {off + len(data)}, within its content")
+            raise self._cut_short(off + len(data))
         return data
 
     def readinto(self, buffer: Buffer, off: int) -> int:
@@ -191,7 +191,7 @@ class CacheReads:
             if isinstance(self._data, LocalFile):
                 count = self._data.readinto(view, off)
                 if count != len(view):
-                    raise InternalError(f"{self.path} ends at {off + count}, within its content")
+                    raise self._cut_short(off + count)
             else:
                 view[:] = self.read_at(len(view), off)
             return len(view)
@@ -221,6 +221,10 @@ class CacheReads:
 
     def _check(self) -> None:
         """Raise unless the cache can be used."""
+
+    def _cut_short(self, end: int) -> CacheError:
+        """The data file ends within its content: somebody else has cut it."""
+        return PartialFileError(self.path, f"it ends at {end}, within its content")
 
     def _gap(self, start: int, stop: int) -> int | None:
         """The first absent block of ``[start, stop)``."""

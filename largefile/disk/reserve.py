@@ -101,7 +101,8 @@ def reserve(
                 return False
             raise
         except NotEnoughSpaceError as error:
-            raise NotEnoughSpaceError(path, stop - first, ops.free_bytes(path)) from error
+            # By the open file: a temporary one has no name.
+            raise NotEnoughSpaceError(path, stop - first, ops.free_bytes(fd)) from error
         if progress is not None:
             progress(last - start)
     return True

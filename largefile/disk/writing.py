@@ -22,7 +22,13 @@ from largefile.disk.files import CacheFile, LocalFile
 from largefile.disk.header import State, as_stored
 from largefile.disk.opening import Opened
 from largefile.disk.reading import CacheReads
-from largefile.errors import CacheBusyError, CacheError, InvalidBlockSizeError, InvalidOffsetError
+from largefile.errors import (
+    CacheBusyError,
+    CacheError,
+    CachePoisonedError,
+    InvalidBlockSizeError,
+    InvalidOffsetError,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -197,6 +203,12 @@ class CacheWrites(CacheReads):
         self._index.sync()
 
     # --- helpers --------------------------------------------------------------------------------
+
+    def _cut_short(self, end: int) -> CacheError:
+        # The next block behind its end would make it longer again, and what was cut off would be zeros.
+        reason = f"its data file was cut to {end} bytes by somebody else"
+        self.poison(reason)
+        return CachePoisonedError(self.path, reason)
 
     def _check(self) -> None:
         if self._closed:
