@@ -1,6 +1,7 @@
 """From the data of the runs to docs/performance.md; no figure comes from anywhere else.
 
     python bench/report.py [DATA.json ...] > docs/performance.md
+    python bench/report.py streams.json > docs/performance-streams.md
 
 Takes what `transfers.py --json`, `memory.py --json`, `streams.py --json` and `pytest --benchmark-json`
 wrote, in any order.
