@@ -119,6 +119,9 @@ class Hasher:
         self._next = 0  # blocks before this one are hashed
         self._ended = self._stopped = False
         self._error: BaseException | None = None
+        self._over = False
+        self._working = threading.Lock()  # held by the thread until it is over
+        self._working.acquire()
         self._thread = threading.Thread(target=self._run, name="largefile-digest", daemon=True)
         self._thread.start()
 
@@ -142,6 +145,9 @@ class Hasher:
                 self._hashed()
         except BaseException as error:  # noqa: BLE001 - told to whoever feeds, or waits for the result
             self._error = error
+        finally:
+            self._over = True
+            self._working.release()
 
     def _update(self, view: memoryview) -> None:
         # By the piece: a block may have a GiB, and `stop` does not wait for it.
@@ -152,9 +158,11 @@ class Hasher:
     def result(self, check: Callable[[], object]) -> str:
         """Wait until all is hashed; the digest in hexadecimal. `check` is called meanwhile and at the end."""
         self._end()
-        while self._thread.is_alive():
+        # Not by the thread's `join`: one that is interrupted takes a thread for dead that is not.
+        while not self._over:
             check()
-            self._thread.join(0.1)
+            if self._working.acquire(timeout=0.1):
+                self._working.release()
         check()
         if self._error is not None:
             raise self._error
@@ -168,5 +176,5 @@ class Hasher:
 
     def _end(self) -> None:
         if not self._ended:
-            self._ended = True
             self._queue.put(None)
+            self._ended = True
