@@ -366,7 +366,11 @@ class DemandMachine(SchedulerMachine):
         self.new |= idle
 
     def call(self, method, *args):
+        before = set(blocks_of(args[0])) if method == "granted" else set()
         answer = super().call(method, *args)
+        if before and (args[0].attempt, args[0].passes) == (0, 0):
+            # What a prefix leaves over has no history: it may be joined with new demands.
+            self.new |= before - set(blocks_of(args[0])) - self.present
         if method == "granted_whole" and answer is not None:
             self.asked = self.missing()
             self.new.clear()
