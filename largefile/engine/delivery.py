@@ -274,15 +274,18 @@ class Delivery:
         self._identity = replace(probe.identity, digest=self._digest)
         self._notes.append("the server does not say the size: one stream, not resumable")
         with self._to.begin_unsized(overwrite=self._options.overwrite) as file:
-            self._size = fetch_unsized(
-                self._source,
-                probe,
-                file,
-                self._control,
-                self._session_options.timeout,
-                self._on_unsized,
-                any_end=self._digest is not None,
-            )
+            try:
+                self._size = fetch_unsized(
+                    self._source,
+                    probe,
+                    file,
+                    self._control,
+                    self._session_options.timeout,
+                    self._on_unsized,
+                    any_end=self._digest is not None,
+                )
+            finally:
+                self._share_rate(0)
             if self._algorithm is not None:
                 found = hash_file(file.fd, self._algorithm, self._control)
                 self._computed = f"{self._algorithm}:{found}"
@@ -292,7 +295,12 @@ class Delivery:
 
     def _on_unsized(self, sink: BlockSink) -> None:
         self._size = sink.received
+        self._share_rate(1)
+
+    def _share_rate(self, transfers: int) -> None:
+        """Have one body take its share of a limit that others may share, and leave it to them at its end."""
         if (rate := self._session_options.rate) is not None:
+            rate.register(self, transfers)
             self._source.transport().throttle(rate.share(1))
 
     def _reject(self, bad: str) -> None:

@@ -257,8 +257,10 @@ class Flow:
         """One step on the reader's own thread."""
         with self._turning:
             self._turner = threading.get_ident()
-            self._advance()
-            self._turner = None
+            try:
+                self._advance()
+            finally:
+                self._turner = None
         if self._then is not None:
             self._end(self._then)
 

@@ -8,11 +8,10 @@ from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
 from largefile.engine.reporter import RateMeter
 from largefile.engine.ring import Ring
-from largefile.errors import InternalError, NetworkError
-from largefile.events import Ended, Outcome
+from largefile.errors import InternalError
 from largefile.rules.identity import Identity
 from largefile.stats import DownloadStats
-from largefile.wire.exchange import Receiving
+from largefile.wire.exchange import Receiving, check_whole
 from largefile.wire.readers import Probe, Source
 
 __all__ = ["Passage"]
@@ -81,17 +80,9 @@ class Passage:
         ended = self._receiving.step(limit, self._control.check)
         if ended is None:
             return True
-        self._check_end(ended)
+        check_whole(self._source.name, ended, self._sink, self._any_end)
         self._lane.finish(self._sink)
         return False
-
-    def _check_end(self, ended: Ended) -> None:
-        if self._sink.error is not None:
-            raise self._sink.error
-        if ended.outcome is Outcome.DONE or (self._any_end and ended.outcome is Outcome.UNFRAMED):
-            return
-        what = "nothing tells that it was whole" if ended.outcome is Outcome.UNFRAMED else ended.detail
-        raise NetworkError(f"{self._source.name} ended after {self._sink.at} bytes: {what}", ended.code)
 
     def end(self) -> None:
         """Let go of the connection and of its place; may be called twice."""

@@ -137,6 +137,7 @@ class Pouring:
             self._entered.enter_context(cache.filling())
         # Here, and not by the engine: what the cache holds must not be read before it is known whose it is.
         session.begin(expected, probe=self._useful(probe, store, shape))
+        self._entered.callback(session.end)  # also where no engine comes about
 
         def begin() -> None:
             if cache is not None:

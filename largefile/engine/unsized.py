@@ -8,9 +8,8 @@ from largefile.core.ranges import MAX_SIZE
 from largefile.core.sink import STEP, BlockSink
 from largefile.disk.loose import LooseFile
 from largefile.engine.job import Control
-from largefile.errors import InternalError, NetworkError
-from largefile.events import Outcome
-from largefile.wire.exchange import receive
+from largefile.errors import InternalError
+from largefile.wire.exchange import check_whole, receive
 from largefile.wire.http import HTTPReader
 from largefile.wire.readers import Probe
 
@@ -51,8 +50,7 @@ def fetch_unsized(
 ) -> int:
     """Write the body of an answered request to `file`; its size in bytes.
 
-    It is whole only if its end was told by the last chunk or by the end of the stream: a connection that just
-    closed may have been cut anywhere. With `any_end` that will do too, as a digest is to decide.
+    What is whole, and what `any_end` means, is said at `largefile.wire.exchange.check_whole`.
 
     Raises
     ------
@@ -71,11 +69,7 @@ def fetch_unsized(
             watch(sink)
 
         ended = receive(source.transport(), probe.fetch, sink, timeout, check)
-        if sink.error is not None:
-            raise sink.error
-        if ended.outcome is not Outcome.DONE and not (any_end and ended.outcome is Outcome.UNFRAMED):
-            what = "nothing tells that it was whole" if ended.outcome is Outcome.UNFRAMED else ended.detail
-            raise NetworkError(f"{source.name} ended after {sink.at} bytes: {what}", ended.code)
+        check_whole(source.name, ended, sink, any_end)
         lane.flush(sink)
         return sink.at
     finally:

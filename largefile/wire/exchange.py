@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from largefile.core.sink import BlockSink
-from largefile.errors import StalledError
-from largefile.events import Answered, Ended, Fetch
+from largefile.errors import NetworkError, StalledError
+from largefile.events import Answered, Ended, Fetch, Outcome
 from largefile.wire.transport import Transport
 
 __all__ = ["Receiving", "Whole", "first_event", "receive"]
@@ -18,6 +18,25 @@ class Whole:
 
     def settle(self, sink: BlockSink) -> None:
         return None
+
+
+def check_whole(name: str, ended: Ended, sink: BlockSink, any_end: bool) -> None:
+    """Raise unless the body of an answer that did not say its size has come to its true end.
+
+    That is told by the last chunk or by the end of the stream: a connection that just closed may have been
+    cut anywhere. With `any_end` that will do too, as a digest is to decide.
+
+    Raises
+    ------
+    NetworkError
+        The end did not come. What the sink has kept is raised as it is.
+    """
+    if sink.error is not None:
+        raise sink.error
+    if ended.outcome is Outcome.DONE or (any_end and ended.outcome is Outcome.UNFRAMED):
+        return
+    what = "nothing tells that it was whole" if ended.outcome is Outcome.UNFRAMED else ended.detail
+    raise NetworkError(f"{name} ended after {sink.at} bytes: {what}", ended.code)
 
 
 def first_event(
