@@ -24,7 +24,7 @@ from schedule_world import (
 
 from largefile.core.bitmap import Bitmap
 from largefile.rules.patience import Patience
-from largefile.rules.schedule import DRAINING, FINISHED, Scheduler, Start, Stop, Wait
+from largefile.rules.schedule import DRAINING, FINISHED, Scheduler, Span, Start, Stop, Wait
 
 # --- the size and the order of spans -------------------------------------------------------------
 
@@ -280,7 +280,7 @@ def test_time_in_which_nobody_looked_is_not_the_server_s_silence():
     scheduler, _bitmap = scheduler_for(100, concurrency=2, stall_timeout=20.0, max_span=100)
     (one, two), _ = starts(scheduler)
     scheduler.progress(two, 1, 5.0)
-    scheduler.lost(30.0)  # a disk was slow
+    scheduler.lost(30.0, [one, two])  # a disk was slow
     assert scheduler.next_action(49.9) == Wait(50.0)
     assert scheduler.next_action(50.0) == Stop(one, "stalled")
     assert scheduler.next_action(50.0) == Wait(55.0)
@@ -290,18 +290,26 @@ def test_time_in_which_nobody_looked_is_not_the_server_s_silence():
 @given(st.lists(st.floats(0.0, 100.0), max_size=8), st.floats(0.0, 50.0))
 def test_lost_time_is_added_to_every_patience_and_to_nothing_else(lost, began):
     scheduler, _bitmap = scheduler_for(1, concurrency=1, stall_timeout=20.0)
-    scheduler.lost(7.0)  # nothing is in flight
-    scheduler.next_action(began)
+    span = scheduler.next_action(began).span
     for seconds in lost:
-        scheduler.lost(seconds)
+        scheduler.lost(seconds, [span])
+        scheduler.lost(7.0, [Span(0, 1)])  # it is not in flight
     assert scheduler.next_action(began).until == pytest.approx(began + 20.0 + sum(lost))
+
+
+def test_time_in_which_one_thread_did_not_look_excuses_its_own_transfers_only():
+    scheduler, _bitmap = scheduler_for(100, concurrency=2, stall_timeout=20.0, max_span=100)
+    (one, two), _ = starts(scheduler)
+    scheduler.lost(30.0, [one])
+    assert scheduler.next_action(20.0) == Stop(two, "stalled")
+    assert scheduler.next_action(49.9) == Wait(50.0)
 
 
 def test_lost_time_is_no_less_than_nothing():
     scheduler, _bitmap = scheduler_for(1, concurrency=1)
     for seconds in (-0.1, float("nan")):
         with pytest.raises(ValueError, match="seconds is"):
-            scheduler.lost(seconds)
+            scheduler.lost(seconds, [])
 
 
 @given(st.integers(1, 16), st.integers(1, 6), st.integers(1, 5000), st.integers(0, 5))

@@ -10,7 +10,7 @@ from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
 from largefile.disk.buffers import BufferStore
-from largefile.engine.pump import Pump
+from largefile.engine.crew import Crew
 from largefile.errors import IncompleteError, LargeFileError, NotFoundError, SourceChangedError
 from largefile.rules.schedule import Scheduler
 from largefile.testing.simulated_server import MOODS, SimulatedServer, content
@@ -63,6 +63,7 @@ def download(
     max_chunk=300,
     probe=100,
     driver=SimulatedTransport,
+    threads=1,
     **options,
 ):
     """Run a download of `server` as the engine does, from the probe to the end."""
@@ -71,7 +72,9 @@ def download(
     source = SimulatedSource(transport, clock)
     result = Download(server, transport, 0.0, bytearray(b"\xee" * server.size), None, None, None)
     try:
-        first = run(result, source, transport, clock, block_size, seed, concurrency, present, probe, options)
+        first = run(
+            result, source, transport, clock, block_size, seed, concurrency, present, probe, threads, options
+        )
         result.error = first
     except LargeFileError as error:
         result.error = error
@@ -79,7 +82,7 @@ def download(
     return result
 
 
-def run(result, source, transport, clock, block_size, seed, concurrency, present, probe, options):
+def run(result, source, transport, clock, block_size, seed, concurrency, present, probe, threads, options):
     size = result.server.size
     store = result.store = BufferStore(result.buffer, size, block_size=block_size)
     blocks = store.byte_ranges.num_blocks
@@ -101,12 +104,29 @@ def run(result, source, transport, clock, block_size, seed, concurrency, present
         rng=random.Random(seed),
         **options,
     )
-    pump = Pump(scheduler, source, store, transport, clock=clock)
-    pump.adopt(found.fetch, found.verdict, found.sink)
-    pump.run()
+    transports = [transport, *(transport.another(seed + number) for number in range(1, threads))]
+    crew = Crew(scheduler, source, store, transports, clock=clock)
+    crew.adopt(found.fetch, found.verdict, found.sink)
+    if threads == 1:
+        crew.run()
+    else:
+        take_turns(crew, random.Random(seed))
     if store.byte_ranges.complete:
         return None
     return scheduler.error or IncompleteError("blocks are missing")
+
+
+def take_turns(crew, rng):
+    """What the threads of a crew do, on one thread, in an order that chance decides."""
+    try:
+        crew.turn(crew.pumps[0])
+        while crew.turn(rng.choice(crew.pumps), rng.choice([0.0, 0.01, 0.1])):
+            pass
+        assert not any(crew.turn(pump) for pump in crew.pumps)
+        if crew.error is not None:
+            raise crew.error
+    finally:
+        crew.end()
 
 
 def moods_of(names):
@@ -126,9 +146,10 @@ sizes = st.sampled_from([1, 63, 64, 65, 128]) | st.integers(1, 6000)
     block_size=st.sampled_from([1 << 20, 64, 100, 1000]),
     max_chunk=st.sampled_from([1, 7, 64, 300, 20_000]),
     present=st.sets(st.integers(0, 90), max_size=30),
+    threads=st.integers(1, 3),
 )
 def test_a_download_ends_with_the_right_bytes_or_a_typed_error(
-    size, moods, seed, concurrency, block_size, max_chunk, present
+    size, moods, seed, concurrency, block_size, max_chunk, present, threads
 ):
     server = SimulatedServer(size, seed, moods, good_first=1)
     if max_chunk < 64 and size > 1000:
@@ -140,6 +161,7 @@ def test_a_download_ends_with_the_right_bytes_or_a_typed_error(
         concurrency=concurrency,
         max_chunk=max_chunk,
         present=present,
+        threads=threads,
     )
     note(f"{done.seconds=} {done.error=!r} {[mood for _, mood in server.requests]}")
     assert done.wrong_blocks() == []
@@ -154,10 +176,11 @@ def test_a_download_ends_with_the_right_bytes_or_a_typed_error(
     seed=st.integers(0, 10**9),
     concurrency=st.integers(1, 8),
     present=st.sets(st.integers(0, 90), max_size=30),
+    threads=st.integers(1, 3),
 )
-def test_a_server_that_becomes_good_gives_everything(size, moods, seed, concurrency, present):
+def test_a_server_that_becomes_good_gives_everything(size, moods, seed, concurrency, present, threads):
     server = SimulatedServer(size, seed, moods, good_first=1, good_after=5)
-    done = download(server, seed=seed, concurrency=concurrency, present=present)
+    done = download(server, seed=seed, concurrency=concurrency, present=present, threads=threads)
     note(f"{done.seconds=} {done.error=!r} {[mood for _, mood in server.requests]}")
     assert done.complete
     assert done.wrong_blocks() == []
@@ -204,10 +227,15 @@ def test_a_server_without_ranges_is_read_whole_and_present_blocks_stay(size, see
 
 
 @settings(max_examples=200, deadline=None)
-@given(size=st.integers(1000, 9000), seed=st.integers(0, 10**9), concurrency=st.integers(2, 8))
-def test_whole_answers_that_come_at_once_leave_one_body_and_cost_nothing(size, seed, concurrency):
+@given(
+    size=st.integers(1000, 9000),
+    seed=st.integers(0, 10**9),
+    concurrency=st.integers(2, 8),
+    threads=st.integers(1, 2),
+)
+def test_whole_answers_that_come_at_once_leave_one_body_and_cost_nothing(size, seed, concurrency, threads):
     server = SimulatedServer(size, seed, {"whole": 1.0}, good_first=1)
-    done = download(server, seed=seed, concurrency=concurrency, driver=Bursts)
+    done = download(server, seed=seed, concurrency=concurrency, driver=Bursts, threads=threads)
     note(f"{done.error=!r} {[mood for _, mood in server.requests]}")
     assert done.complete
     assert done.wrong_blocks() == []

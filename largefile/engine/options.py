@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from largefile.rules.rate import RateController
@@ -24,6 +25,11 @@ MAX_CONCURRENCY = 256
 BLOCK_SIZES = (4 << 10, 1 << 30)
 
 
+def engine_threads() -> int:
+    """How many threads move bytes: more than two have never been seen to help."""
+    return min(2, os.cpu_count() or 1)
+
+
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
     """How a session goes about it. Times are seconds."""
@@ -36,6 +42,7 @@ class SessionOptions:
     max_iterations: int = 10
     clock: Callable[[], float] = time.monotonic
     seed: int | None = None
+    threads: int = field(default_factory=engine_threads)
 
 
 def session_options(

@@ -69,7 +69,7 @@ class Pouring:
     ) -> None:
         self._source = source
         self._control = control
-        self._session = session
+        self._session = session if options.background else replace(session, threads=1)
         self._options = options
         self._progress = progress
         self._digest = parse_digest(options.digest) if options.digest is not None else None

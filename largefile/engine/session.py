@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 
 from largefile.core.byteranges import ByteRanges
 from largefile.engine.blockmap import block_map
+from largefile.engine.crew import Crew
 from largefile.engine.digester import Digester, Readable
 from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
-from largefile.engine.pump import IDLE, Pump
+from largefile.engine.pump import IDLE
 from largefile.engine.reporter import RateMeter
 from largefile.engine.store import Store
 from largefile.errors import (
@@ -37,6 +38,9 @@ from largefile.wire.readers import MIB, Probe, Source
 __all__ = ["Session", "Shape"]
 
 log = logging.getLogger("largefile")
+
+#: Bytes to fetch, from which on a second thread pays.
+WORTH_A_THREAD = 32 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Session:
         #: Called on the thread that turns the loop, with demanded blocks that can not be had.
         self.on_refused: Callable[[Refused], object] | None = None
         self._options = options or SessionOptions()
-        self._pump: Pump | None = None
+        self._crew: Crew | None = None
         self._scheduler: Scheduler | None = None
         self._digester: Digester | None = None
         self._ended = False
@@ -164,18 +168,32 @@ class Session:
         self._source.begin_use()
         self.phase = "downloading"
         self._scheduler = scheduler = self._make_scheduler()
-        self._pump = pump = Pump(
+        self._crew = crew = self._make_crew(scheduler)
+        crew.on_refused = self.on_refused
+        self._control.on_cancel(crew.cancel)
+        if probe.fetch is not None and probe.verdict is not None and probe.sink is not None:
+            crew.adopt(probe.fetch, probe.verdict, probe.sink)
+
+    def _make_crew(self, scheduler: Scheduler) -> Crew:
+        """A transport for each thread of the engine."""
+        transports = [self._source.transport()]
+        while len(transports) < self._threads and (another := self._source.another_transport()) is not None:
+            transports.append(another)
+        return Crew(
             scheduler,
             self._source,
             self._store,
-            self._source.transport(),
+            transports,
             rate=self._options.rate,
             clock=self._options.clock,
         )
-        pump.on_refused = self.on_refused
-        self._control.on_cancel(pump.cancel)
-        if probe.fetch is not None and probe.verdict is not None and probe.sink is not None:
-            pump.adopt(probe.fetch, probe.verdict, probe.sink)
+
+    @property
+    def _threads(self) -> int:
+        """How many threads are worth their start."""
+        left = self._store.content_size - bytes_set(self._store.byte_ranges)
+        few = self._shape.on_demand or left < WORTH_A_THREAD
+        return 1 if few else min(self._options.threads, self._options.concurrency)
 
     def _make_scheduler(self) -> Scheduler:
         options, store, shape = self._options, self._store, self._shape
@@ -201,7 +219,7 @@ class Session:
 
         It sleeps for at most `limit` seconds.
         """
-        if self._pump is not None and self._pump.step(limit):
+        if self._crew is not None and self._crew.step(limit):
             return True
         self._control.check()
         if self._store.byte_ranges.bitmap.find_clear(self._shape.head) is not None:
@@ -210,20 +228,20 @@ class Session:
 
     def end(self) -> None:
         """Let go of what the steps have used; may be called twice, and without a `begin`."""
-        if self._pump is not None and not self._ended:
+        if self._crew is not None and not self._ended:
             self._ended = True
-            self._pump.end()
+            self._crew.end()
             self._source.end_use()
 
     def post(self, call: Callable[[Scheduler, float], object]) -> None:
         """Have ``call(scheduler, now)`` made before the next decision; after `begin`, from any thread."""
-        if self._pump is not None:
-            self._pump.post(call)
+        if self._crew is not None:
+            self._crew.post(call)
 
     def consumed(self, head_block: int) -> None:
-        """The reader is done with so many blocks; see `Pump.consumed`. Before `begin` it is not heard."""
-        if self._pump is not None:
-            self._pump.consumed(head_block)
+        """The reader is done with so many blocks; see `Crew.consumed`. Before `begin` it is not heard."""
+        if self._crew is not None:
+            self._crew.consumed(head_block)
 
     def _open(self, expected: Identity | None, probe: Probe | None, known: bool) -> Probe:
         """The first answer, which must speak of the content that this store is for."""
@@ -293,9 +311,9 @@ class Session:
 
     def stats(self) -> DownloadStats:
         """A snapshot, from any thread."""
-        ranges, pump, scheduler = self._store.byte_ranges, self._pump, self._scheduler
+        ranges, crew, scheduler = self._store.byte_ranges, self._crew, self._scheduler
         blocks = ranges.count
-        received = pump.received if pump is not None else 0
+        received = crew.received if crew is not None else 0
         now = time.monotonic()
         return DownloadStats(
             cached_or_streamed_bytes=bytes_set(ranges),
@@ -310,7 +328,7 @@ class Session:
             iterations=scheduler.iterations if scheduler is not None else 0,
             resumed_bytes=self._resumed,
             rate=self._meter.rate(received, now),
-            connections=pump.connections if pump is not None else 0,
+            connections=crew.connections if crew is not None else 0,
             phase=self.phase,
             elapsed=now - self._started,
         )

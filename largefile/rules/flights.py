@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from largefile.rules.actions import Span, Stop, StopReason
@@ -92,10 +92,11 @@ class Flights:
                 self.stop(flight, "stalled")
         return self._stops.pop(0) if self._stops else None
 
-    def lost(self, seconds: float) -> None:
-        """Nobody looked for so long: no transfer was silent in that time, as far as we know."""
-        for flight in self:
-            flight.heard += seconds
+    def lost(self, seconds: float, spans: Iterable[Span]) -> None:
+        """Nobody looked at these for so long: they were not silent in that time, as far as we know."""
+        for span in spans:
+            if (flight := self._flights.get(span)) is not None:
+                flight.heard += seconds
 
     @property
     def first_stall(self) -> float | None:

@@ -43,6 +43,7 @@ transfer's bytes, and `set_concurrency` is all that a governor has to call.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 from largefile.core.bitmap import Bitmap
@@ -288,13 +289,13 @@ class Scheduler:
             flight.received = received
             flight.heard = now
 
-    def lost(self, seconds: float) -> None:
-        """So many seconds went by in which nobody looked at the network, so no transfer stalls for them.
+    def lost(self, seconds: float, spans: Iterable[Span]) -> None:
+        """So many seconds went by in which nobody looked at these transfers, so none of them stalls for that.
 
-        Say it before what came meanwhile.
+        Say it before what came meanwhile. Of spans that are not in flight nothing is noted.
         """
         _check(seconds >= 0, "seconds", seconds, "at least 0")
-        self._flights.lost(seconds)
+        self._flights.lost(seconds, spans)
 
     def landed(self, first_block: int, stop_block: int) -> bool:
         """Blocks [first_block, stop_block) are in place, and their bits are set."""

@@ -59,6 +59,9 @@ class SimulatedSource:
         """The one that it was made with."""
         return self._transport
 
+    def another_transport(self) -> None:
+        """Threads would not give the same download twice."""
+
     def request(self, first: int | None, last: int | None) -> Fetch:
         """A fetch for these bytes."""
         return Fetch(first, last, self.name)

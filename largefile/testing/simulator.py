@@ -113,7 +113,15 @@ class SimulatedTransport:
         self._news: list[Answered | Ended] = []
         self._woken = False
         self._speed = 0
+        self._family = [self]
         self.most_in_flight = 0
+
+    def another(self, seed: int) -> SimulatedTransport:
+        """One more on the same clock, to the same server; no place may have writers from two of them."""
+        other = type(self)(self._server, self._clock, seed=seed, max_chunk=self._max_chunk)
+        self._family.append(other)
+        other._family = self._family
+        return other
 
     # --- the contract ----------------------------------------------------------------------------
 
@@ -195,7 +203,7 @@ class SimulatedTransport:
         self._news.clear()
 
     def _check_places(self, sink: BlockSink) -> None:
-        for other in self._transfers.values():
+        for other in (one for transport in self._family for one in transport._transfers.values()):
             if other.judged and max(sink.at, other.sink.at) < min(sink.stop, other.sink.stop):
                 raise TwoWriters(f"[{sink.at}, {sink.stop}) and [{other.sink.at}, {other.sink.stop})")
 

@@ -265,6 +265,9 @@ class HTTPReader:
             self._transport = CurlTransport(self._settings)
         return self._transport
 
+    def another_transport(self) -> CurlTransport:
+        return CurlTransport(self._settings)
+
     def request(self, first: int | None, last: int | None) -> Fetch:
         url = self._resolved
         fields = (("Accept-Encoding", "identity"), *headers_for(self.url, url, self._headers))

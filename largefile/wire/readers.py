@@ -80,6 +80,9 @@ class Source(Protocol):
     def transport(self) -> Transport:
         """The transport; the probe's own. The caller's thread owns it until `close`."""
 
+    def another_transport(self) -> Transport | None:
+        """One more, for a thread that owns it and closes it; None where there can be only one."""
+
     def begin_use(self) -> None:
         """The transport is one loop's from now on; ValueError if it is another's already."""
 

@@ -222,6 +222,9 @@ class ReaderSource:
             self._transport = ThreadTransport(self._reader)
         return self._transport
 
+    def another_transport(self) -> None:
+        return None  # its threads are many already
+
     def request(self, first: int, last: int) -> Fetch:
         return Fetch(first, last, self.name)
 
