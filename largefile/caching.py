@@ -47,6 +47,7 @@ class DownloadOptions(TypedDict, total=False):
     connect_timeout: float
     deadline: float | None
     tries: int
+    threads: int | Literal["auto"]
     on_change: Literal["restart", "fail"]
     resume: bool
     overwrite: bool
@@ -82,6 +83,8 @@ class CachingDownloader:
         Seconds without a byte after which a transfer is made again.
     tries : int
         Failures in a row before a block is given up.
+    threads : int or "auto"
+        See `largefile.download`.
     deadline : float, optional
         Seconds for the whole run.
     durable : bool
@@ -132,6 +135,7 @@ class CachingDownloader:
         max_iterations: int = 10,
         timeout: float = 20.0,
         tries: int = 5,
+        threads: int | Literal["auto"] = "auto",
         deadline: float | None = None,
         durable: bool = True,
     ) -> None:
@@ -141,7 +145,7 @@ class CachingDownloader:
         self._source: Source = reader if isinstance(reader, HTTPReader) else ReaderSource(reader)
         self._cache = cache
         self._options = session_options(
-            concurrency, rate, timeout, tries, wait_for_completion, max_iterations
+            concurrency, rate, timeout, tries, wait_for_completion, max_iterations, threads
         )
         digest = digest if digest is not None else reader.digest()
         self._digest = parse_digest(digest) if digest is not None else None
@@ -279,6 +283,9 @@ def download(
         Seconds for the whole job.
     tries : int
         Failures in a row before it is given up.
+    threads : int or "auto"
+        Engine threads that move the bytes, each over connections of its own. "auto" is two where there are
+        two processors, and one for less than 32 MiB. With one the process's own threads wait less.
     on_change : {"restart", "fail"}
         What to do when the source has another version than the partial file: begin anew, once, or raise.
     resume : bool
@@ -328,6 +335,7 @@ def start_download(
     connect_timeout: float = 10.0,
     deadline: float | None = None,
     tries: int = 5,
+    threads: int | Literal["auto"] = "auto",
     on_change: Literal["restart", "fail"] = "restart",
     resume: bool = True,
     overwrite: bool = False,
@@ -344,7 +352,7 @@ def start_download(
     if digest is not None:
         parse_digest(digest)
     limits = check_rate(rate)
-    session = session_options(concurrency, limits, timeout, tries, wait_for_completion=True, max_iterations=2)
+    session = session_options(concurrency, limits, timeout, tries, True, 2, threads)
     callback, control = as_callback(progress), Control()
     source = HTTPReader(
         url,

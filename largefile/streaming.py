@@ -45,6 +45,7 @@ class StreamOptions(TypedDict, total=False):
     rate: RateController | float | None
     wait_for_completion: bool
     max_iterations: int
+    threads: int | Literal["auto"]
     deadline: float | None
     background: bool
     durable: bool
@@ -82,6 +83,8 @@ class StreamingDownloader(io.RawIOBase):
         Limits; an int is bytes a second.
     wait_for_completion, max_iterations, timeout, tries, deadline
         See `CachingDownloader`.
+    threads : int or "auto"
+        See `largefile.download`; one without a background.
     background : bool
         False: no thread fetches. The transfers move on while a read waits for them, and only then; what a
         signal's handler raises in such a read ends the stream.
@@ -140,6 +143,7 @@ class StreamingDownloader(io.RawIOBase):
         max_iterations: int = 10,
         timeout: float = 20.0,
         tries: int = 5,
+        threads: int | Literal["auto"] = "auto",
         deadline: float | None = None,
         background: bool = True,
         durable: bool = True,
@@ -159,7 +163,7 @@ class StreamingDownloader(io.RawIOBase):
         if digest is not None and offset:
             raise ValueError("a digest is of the whole content: it can not be compared from an offset on")
         session = session_options(
-            concurrency, check_rate(rate), timeout, tries, wait_for_completion, max_iterations
+            concurrency, check_rate(rate), timeout, tries, wait_for_completion, max_iterations, threads
         )
         check_seconds("deadline", deadline)
         callback, self._control = as_callback(progress), Control.under(_control)

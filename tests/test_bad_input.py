@@ -98,6 +98,8 @@ ARGUMENTS = [
     ({"block_size": -1}, "-1", "4096"),
     ({"block_size": "big"}, "'big'", "auto"),
     ({"concurrency": 0}, "concurrency is 0", "256"),
+    ({"threads": 0}, "threads is 0", "16"),
+    ({"threads": True}, "threads is True", "16"),
     ({"concurrency": 257}, "257", "256"),
     ({"concurrency": "many"}, "'many'", "auto"),
     ({"concurrency": 2.5}, "2.5", "256"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import os
 import threading
 import time
 
 import pytest
+from processes import nothing_left_behind, until
 from server_tools import always, names
+from stream_tools import SOON
 
 import largefile
+from largefile import aio
 from largefile.engine import session
 from largefile.engine.crew import Crew
 from largefile.engine.pump import Pump
@@ -52,17 +55,12 @@ def engine_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("largefile-engine")]
 
 
-def descriptors():
-    return len(os.listdir("/proc/self/fd"))
-
-
 def digest_of(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_each_thread_brings_its_part_over_connections_of_its_own(dest, made):
-    before = descriptors()
-    with LoopbackServer(Content(SIZE, etag='"a"')) as server:
+    with nothing_left_behind(), LoopbackServer(Content(SIZE, etag='"a"')) as server:
         status = largefile.download(server.url, dest, concurrency=4)
         assert sum(request.sent for request in server.requests) == SIZE
     assert digest_of(dest) == RIGHT
@@ -70,8 +68,6 @@ def test_each_thread_brings_its_part_over_connections_of_its_own(dest, made):
     assert len(crew.pumps) == 2
     assert all(pump.received > MIB for pump in crew.pumps)
     assert status.downloaded_bytes == crew.received == SIZE
-    assert engine_threads() == []
-    assert descriptors() == before
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
@@ -90,24 +86,19 @@ def test_a_small_file_is_not_worth_a_thread(dest, made):
 
 
 def test_a_cancelled_download_ends_all_of_them(dest, made):
-    before = descriptors()
     with LoopbackServer(Content(SIZE, etag='"a"'), behave=always(rate=MIB)) as server:
         job = largefile.start_download(server.url, dest, concurrency=6)
-        while not (made and all(pump.received for pump in made[0].pumps)):
-            time.sleep(0.01)
+        until(lambda: made and all(pump.received for pump in made[0].pumps), what="both get bytes")
         job.cancel()
         began = time.monotonic()
         with pytest.raises(CancelledError):
             job.result()
-        assert time.monotonic() - began < 5.0
-    assert engine_threads() == []
-    assert descriptors() == before
+        assert time.monotonic() - began < SOON
+        assert engine_threads() == []
     assert names(dest.parent) == {"file.bin.part", "file.bin.part.idx"}
 
 
 def test_what_ends_another_thread_ends_the_download_and_is_raised(dest, monkeypatch):
-    before = descriptors()
-
     def look(self, until, limit, look=Pump.look):
         look(self, until, limit)
         if threading.current_thread() in [*engine_threads()][1:]:
@@ -117,8 +108,7 @@ def test_what_ends_another_thread_ends_the_download_and_is_raised(dest, monkeypa
     with LoopbackServer(Content(SIZE, etag='"a"'), behave=always(rate=20 * MIB)) as server:
         with pytest.raises(ZeroDivisionError, match="second thread"):
             largefile.download(server.url, dest, concurrency=4)
-    assert engine_threads() == []
-    assert descriptors() == before
+        assert engine_threads() == []
     monkeypatch.undo()
     with LoopbackServer(Content(SIZE, etag='"a"')) as server:
         status = largefile.download(server.url, dest)
@@ -153,14 +143,13 @@ def test_a_server_that_gives_up_ranges_half_way_is_read_by_one_of_them(dest):
 
 
 def test_a_stream_is_in_order_whoever_brings_it(made):
-    found, before = hashlib.sha256(), descriptors()
-    with LoopbackServer(Content(SIZE, etag='"a"')) as server, largefile.stream(server.url) as source:
-        for block in source:
-            found.update(block)
+    found = hashlib.sha256()
+    with nothing_left_behind(), LoopbackServer(Content(SIZE, etag='"a"')) as server:
+        with largefile.stream(server.url) as source:
+            for block in source:
+                found.update(block)
     assert found.hexdigest() == RIGHT
     assert all(pump.received for pump in made[0].pumps)
-    assert engine_threads() == []
-    assert descriptors() <= before + 1  # the server's own may close a moment later
 
 
 def test_a_stream_without_a_background_has_no_threads(made):
@@ -169,3 +158,23 @@ def test_a_stream_without_a_background_has_no_threads(made):
             assert next(iter(source))
             assert engine_threads() == []
     assert [len(crew.pumps) for crew in made] == [1]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_so_many_threads_as_asked_for(dest, made, threads):
+    with LoopbackServer(Content(SIZE, etag='"a"')) as server:
+        largefile.download(server.url, dest, threads=threads)
+    assert digest_of(dest) == RIGHT
+    assert [len(crew.pumps) for crew in made] == [threads]
+
+
+def test_an_event_loop_shares_the_interpreter_with_one_of_ours(dest, made):
+    async def both(url):
+        await aio.download(url, dest)
+        async with aio.stream(url) as source:
+            assert len(await source.read(5)) == 5
+
+    with LoopbackServer(Content(SIZE, etag='"a"')) as server:
+        asyncio.run(both(server.url))
+    assert digest_of(dest) == RIGHT
+    assert [len(crew.pumps) for crew in made] == [1, 1]

@@ -57,7 +57,8 @@ async def download(
     Parameters
     ----------
     url, dest, into, options
-        See `largefile.download`.
+        See `largefile.download`. `threads` is 1 here by default, so that the loop's thread has to share the
+        interpreter with fewer.
 
     Returns
     -------
@@ -81,6 +82,7 @@ async def download(
     """
     if "progress" in options:
         options["progress"] = on_loop(options["progress"])
+    options.setdefault("threads", 1)
     downloading = _Downloading(url, dest, into, options)
     return await Worker(downloading.run).result(downloading.stop)
 
@@ -118,7 +120,7 @@ def stream(url: str, **options: Unpack[StreamingOptions]) -> Stream:
     Parameters
     ----------
     url, options
-        See `largefile.stream`.
+        See `largefile.stream`; `threads` is 1 by default.
 
     Returns
     -------
@@ -142,7 +144,7 @@ def stream(url: str, **options: Unpack[StreamingOptions]) -> Stream:
     ...     asyncio.run(main(server.url))
     (10, b'0123', [b'456789'])
     """
-    return Stream(url, dict(options))
+    return Stream(url, {"threads": 1, **options})
 
 
 def open(url: str, **options: Unpack[OpenOptions]) -> File:

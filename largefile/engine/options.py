@@ -22,6 +22,7 @@ __all__ = [
 #: What ``concurrency="auto"`` means until it is adaptive.
 AUTO_CONCURRENCY = 8
 MAX_CONCURRENCY = 256
+MAX_THREADS = 16
 BLOCK_SIZES = (4 << 10, 1 << 30)
 
 
@@ -52,6 +53,7 @@ def session_options(
     tries: int,
     wait_for_completion: bool,
     max_iterations: int,
+    threads: int | Literal["auto"] = "auto",
 ) -> SessionOptions:
     """The options of a run, each checked."""
     if concurrency == "auto":
@@ -65,7 +67,13 @@ def session_options(
     if not isinstance(tries, int) or tries < 1:
         raise ValueError(f"tries is {tries}, needed is at least 1")
     check_seconds("timeout", timeout)
-    return SessionOptions(concurrency, rate, timeout, tries, wait_for_completion, max_iterations)
+    if threads == "auto":
+        threads = engine_threads()
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads is {threads!r}, needed is 'auto' or 1 to {MAX_THREADS}")
+    return SessionOptions(
+        concurrency, rate, timeout, tries, wait_for_completion, max_iterations, threads=threads
+    )
 
 
 def check_rate(rate: RateController | float | None) -> RateController | None:
