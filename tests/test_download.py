@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import stat
 import threading
@@ -24,7 +25,7 @@ from largefile.errors import (
     ThrottledError,
     TransferError,
 )
-from largefile.testing.script import Behaviour, Content
+from largefile.testing.script import Behaviour, Content, pattern
 from largefile.testing.server import LoopbackServer
 
 SIZE = 40 * BLOCK + 12_345
@@ -189,6 +190,23 @@ def test_a_stalled_transfer_is_made_again(dest, number, how):
         status = get(server, dest, timeout=0.5)
     check_delivered(dest)
     assert status.complete
+
+
+def test_a_server_that_drips_is_a_stalled_error_as_if_nothing_came(dest):
+    with LoopbackServer(CONTENT, behave=always(rate=20)) as server, pytest.raises(StalledError):
+        get(server, dest, timeout=0.5)
+    assert len(server.requests) < 30
+
+
+def test_a_slow_connection_is_left_and_its_bytes_are_kept(dest):
+    size = 16 << 20
+    with LoopbackServer(Content(size, etag='"a"'), behave=on(2, rate=40_000)) as server:
+        status = get(server, dest, rate=None)
+    assert hashlib.sha256(dest.read_bytes()).digest() == hashlib.sha256(pattern(0, size - 1)).digest()
+    assert status.download_errors == 0
+    # What it got was kept: besides the little that the system held for it, no byte came twice.
+    assert server.requests[2].sent < 1 << 20
+    assert sum(request.sent for request in server.requests) < size + (4 << 20)
 
 
 def test_a_server_that_never_answers_is_a_stalled_error(dest):

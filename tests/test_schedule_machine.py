@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from schedule_world import BAD_RANGE, BUSY, GONE, LATER, MOVED, RESET, blocks_of, scheduler_for
 
-from largefile.rules.schedule import DRAINING, Start, Stop, Wait
+from largefile.rules.schedule import DRAINING, Renew, Split, Start, Stop, Wait
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -52,6 +52,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.cancelled = False
         self.whole = False
         self.finished = False
+        self.renewals = {}
+        self.split = None  # what was last told to be split
 
     def call(self, method, *args):
         """Call the scheduler and remember it, with spans named by their order."""
@@ -72,6 +74,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         allowed = self.scheduler.allowed
         action = self.call("next_action", self.now)
         note(repr(action))
+        self.cancelled |= self.scheduler.error is not None  # also after too many silences
         match action:
             case Start(span):
                 self.check_start(span, allowed)
@@ -79,6 +82,16 @@ class SchedulerMachine(RuleBasedStateMachine):
                 assert span in self.flying
                 assert span not in self.told
                 self.told[span] = why
+            case Renew(span):
+                self.check_slow(span)
+                self.renewals[span] = self.renewals.get(span, 0) + 1
+                assert self.renewals[span] <= 2, "a place that is slow for everybody is slow"
+                self.call("renewed", span, self.now)
+            case Split(span, stop_block):
+                self.check_slow(span)
+                assert span.first_block <= stop_block < span.stop_block
+                assert len(self.flying) < allowed, "nobody is free for the rest"
+                self.split = span, stop_block
             case Wait(until, for_reader):
                 self.check_wait(until, for_reader)
             case _ if action is DRAINING:
@@ -87,6 +100,12 @@ class SchedulerMachine(RuleBasedStateMachine):
                 assert set(self.told) == set(self.flying)
             case _:
                 self.check_finished()
+
+    def check_slow(self, span):
+        assert span in self.flying
+        assert span not in self.told
+        assert not span.whole
+        assert not self.cancelled
 
     def check_start(self, span, allowed):
         mine = set(blocks_of(span)) - self.present
@@ -187,6 +206,15 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.call("granted", span, span.first_block + keep, self.now)
             self.flying[span] = set(blocks_of(span)) - self.present
 
+    @precondition(lambda self: self.split is not None)
+    @rule(more=st.integers(0, 3))
+    def a_split_is_done(self, more):
+        """Where it can be by then, if the span is still there."""
+        (span, stop_block), self.split = self.split, None
+        if span in self.flying and not span.whole:
+            self.call("granted", span, min(span.stop_block, stop_block + more), self.now)
+            self.flying[span] = set(blocks_of(span)) - self.present
+
     @precondition(lambda self: self.flying)
     @rule(data=st.data(), dice=st.integers(0, 3), hold=st.booleans())
     def the_whole_is_granted(self, data, dice, hold):
@@ -284,6 +312,9 @@ class SchedulerMachine(RuleBasedStateMachine):
                 answer, again = answer.span, again.span
             elif isinstance(answer, Stop):
                 assert again == Stop(twin[answer.span], answer.why)
+                continue
+            elif isinstance(answer, Renew | Split):
+                assert again == answer._replace(span=twin[answer.span])
                 continue
             if hasattr(answer, "first_block"):
                 twin[answer] = again

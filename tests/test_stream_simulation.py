@@ -167,7 +167,7 @@ def test_a_stream_is_right_to_its_end_or_to_a_typed_error(size, moods, seed, max
     **shapes,
 )
 def test_a_server_that_becomes_good_gives_all_of_it(size, moods, seed, ranges, **shape):
-    server = SimulatedServer(size, seed, moods, good_first=1, good_after=5, ranges=ranges)
+    server = SimulatedServer(size, seed, moods, good_first=1, good_after=3, ranges=ranges)
     done = stream(server, seed=seed, **shape)
     note(f"{done.error=!r} {[mood for _, mood in server.requests]}")
     assert done.error is None

@@ -29,7 +29,17 @@ from largefile.errors import InternalError
 from largefile.events import Fetch
 from largefile.rules.actions import Action, Refused
 from largefile.rules.rate import RateController
-from largefile.rules.schedule import DRAINING, FINISHED, Scheduler, Span, Start, Stop, Wait
+from largefile.rules.schedule import (
+    DRAINING,
+    FINISHED,
+    Renew,
+    Scheduler,
+    Span,
+    Split,
+    Start,
+    Stop,
+    Wait,
+)
 from largefile.rules.verdict import Verdict
 from largefile.wire.readers import Source
 from largefile.wire.transport import Transport
@@ -150,6 +160,7 @@ class Crew:
 
     def turn(self, pump: Pump, limit: float = IDLE) -> bool:
         """The same for one of the pumps, on its thread."""
+        sleeps, until = False, None  # type: bool, float | None
         with self._common.lock:
             pump.catch_up()
             action = self._decide(pump)
@@ -157,11 +168,16 @@ class Crew:
                 case Start(span):
                     self._launch(span, pump)
                 case Stop(span, why):
-                    self._stop(span, why, pump)
-                case Wait(until, for_reader):
+                    self._tell(span, lambda owner: owner.stop(span, why), pump)
+                case Renew(span):
+                    self._tell(span, lambda owner: owner.renew(span), pump)
+                case Split(span, stop_block):
+                    self._tell(span, lambda owner: owner.split(span, stop_block), pump)
+                case Wait(at, for_reader):
+                    sleeps, until = True, at
                     self._needs_reader = for_reader or any(other.is_held for other in self.pumps)
                 case _ if action is DRAINING:
-                    until = None
+                    sleeps = True
                 case _ if action is FINISHED:
                     self._wake_others(pump)
                     return False
@@ -170,7 +186,7 @@ class Crew:
             refused = self._scheduler.take_refused() if self.on_refused is not None else []
         self._tell_refused(refused)
         # Asked after it was said: a reader that moved a moment ago did not know that it had to wake us.
-        if not isinstance(action, Start | Stop) and not (self._needs_reader and self._head > self._told_head):
+        if sleeps and not (self._needs_reader and self._head > self._told_head):
             pump.look(until, limit)
         return True
 
@@ -222,7 +238,8 @@ class Crew:
             return FINISHED
         if self._common.cancelled.is_set():
             self._scheduler.cancel()
-        elif self._pace is not None:
+        elif self._pace is not None and self._common.rate is not None:
+            self._scheduler.set_limited(self._common.rate.bytes_per_second is not None)
             # Asked again at each tick, as the limit may have been changed by then.
             at = self._pace.next_start(self.received, self.connections, now)
             self._scheduler.hold(min(at, now + TICK))
@@ -234,10 +251,11 @@ class Crew:
         if pump is not here:
             pump.wake()
 
-    def _stop(self, span: Span, why: str, here: Pump) -> None:
+    def _tell(self, span: Span, call: Callable[[Pump], object], here: Pump) -> None:
+        """Have whoever moves `span` do that to it."""
         for pump in self.pumps:
             if span in pump:
-                pump.have(partial(pump.stop, span, why))
+                pump.have(partial(call, pump))
                 if pump is not here:
                     pump.wake()
 

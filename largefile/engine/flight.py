@@ -14,7 +14,7 @@ __all__ = ["Flight", "as_error"]
 class Flight:
     """One span under way on one seat."""
 
-    __slots__ = ("fetch", "fetches", "noted", "seat", "span", "stopped", "verdict")
+    __slots__ = ("fetch", "fetches", "noted", "renewing", "seat", "span", "stopped", "verdict")
 
     def __init__(self, span: Span, seat: Seat, fetch: Fetch) -> None:
         self.span = span
@@ -23,6 +23,7 @@ class Flight:
         self.fetches = 1
         self.noted = span.first_block  # blocks below this one the scheduler knows to have landed
         self.stopped = ""  # why the scheduler had it stopped
+        self.renewing = False  # its fetch was stopped, to go on by another
         self.verdict: Verdict | None = None
 
     def fault(self, name: str) -> Fault | None:

@@ -23,6 +23,8 @@ __all__ = [
 AUTO_CONCURRENCY = 8
 MAX_CONCURRENCY = 256
 MAX_THREADS = 16
+#: Bytes a second, over all transfers; less than that is as good as nothing.
+LOW_SPEED = 1024.0
 BLOCK_SIZES = (4 << 10, 1 << 30)
 
 
@@ -38,6 +40,7 @@ class SessionOptions:
     concurrency: int = AUTO_CONCURRENCY
     rate: RateController | None = None
     timeout: float = 20.0
+    low_speed: float = LOW_SPEED
     tries: int = 5
     wait_for_completion: bool = False
     max_iterations: int = 10
@@ -72,7 +75,13 @@ def session_options(
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
         raise ValueError(f"threads is {threads!r}, needed is 'auto' or 1 to {MAX_THREADS}")
     return SessionOptions(
-        concurrency, rate, timeout, tries, wait_for_completion, max_iterations, threads=threads
+        concurrency=concurrency,
+        rate=rate,
+        timeout=timeout,
+        tries=tries,
+        wait_for_completion=wait_for_completion,
+        max_iterations=max_iterations,
+        threads=threads,
     )
 
 

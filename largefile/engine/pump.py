@@ -180,6 +180,21 @@ class Pump:
             flight.seat.sink.halt()
             self._transport.stop(flight.fetch)
 
+    def renew(self, span: Span) -> None:
+        """Go on with this span on another connection."""
+        flight = self._spans.get(span)
+        if flight is not None and not flight.stopped and flight.seat.sink.at < flight.seat.sink.stop:
+            flight.renewing = True
+            self._transport.stop(flight.fetch)
+
+    def split(self, span: Span, stop_block: int) -> None:
+        """Have this span end there, or as soon after as it can."""
+        flight = self._spans.get(span)
+        if flight is not None and not flight.stopped:
+            store = self._common.store
+            stop = flight.seat.sink.shorten(stop_block * store.block_size)
+            self._common.scheduler.granted(span, -(-stop // store.block_size), self._common.clock())
+
     @property
     def is_held(self) -> bool:
         """Whether a transfer waits for a place."""
@@ -323,7 +338,9 @@ class Pump:
             blocks = flight.span.first_block, flight.span.stop_block - 1
             log.debug("%s: blocks %d-%d: %s", source.name, *blocks, fault.error)
         del self._spans[flight.span]
-        self._common.scheduler.ended(flight.span, fault, self._common.clock())
+        now = self._common.clock()
+        self._common.scheduler.progress(flight.span, sink.at - sink.first, now)
+        self._common.scheduler.ended(flight.span, fault, now)
         self._share_rate()
 
     def _goes_on(self, flight: Flight, event: Ended) -> bool:
@@ -337,7 +354,11 @@ class Pump:
         ):
             return False
         got = sink.at - (flight.fetch.first or 0)
-        if verdict.kind is not Kind.WHOLE and got and sink.at == sink.limit:
+        if flight.renewing:
+            self._common.scheduler.renewed(flight.span, self._common.clock())
+            flight.renewing = False
+            after = source.request(sink.at, sink.stop - 1)
+        elif verdict.kind is not Kind.WHOLE and got and sink.at == sink.limit:
             after = source.request(sink.at, sink.stop - 1)
         else:
             try:

@@ -209,6 +209,7 @@ class Session:
             on_demand=shape.on_demand,
             tries=options.tries,
             stall_timeout=options.timeout,
+            low_speed=options.low_speed,
             rng=random.Random(options.seed),
             wait_for_completion=options.wait_for_completion,
             max_iterations=options.max_iterations,

@@ -12,15 +12,17 @@ __all__ = [
     "Action",
     "Fault",
     "Refused",
+    "Renew",
     "Signal",
     "Span",
+    "Split",
     "Start",
     "Stop",
     "StopReason",
     "Wait",
 ]
 
-StopReason: TypeAlias = Literal["stalled", "whole", "cancelled", "hedged"]
+StopReason: TypeAlias = Literal["stalled", "whole", "cancelled"]
 
 
 @dataclass(eq=False, slots=True)
@@ -65,6 +67,25 @@ class Stop(NamedTuple):
     why: StopReason
 
 
+class Renew(NamedTuple):
+    """Go on with this span on another connection, from the byte where it is: its own is a bad one.
+
+    `Scheduler.renewed` is said then, or `Scheduler.ended` if it was over before.
+    """
+
+    span: Span
+
+
+class Split(NamedTuple):
+    """Have this transfer end before `stop_block`, or after the block that it is in if that is later.
+
+    `Scheduler.granted` says then where it ends, and the rest may start; or `Scheduler.ended`.
+    """
+
+    span: Span
+    stop_block: int
+
+
 class Wait(NamedTuple):
     """Nothing to do before `until` (seconds on the caller's clock; None: before the next event)."""
 
@@ -83,7 +104,7 @@ class Signal(Enum):
 DRAINING: Final = Signal.DRAINING
 FINISHED: Final = Signal.FINISHED
 
-Action: TypeAlias = Start | Stop | Wait | Signal
+Action: TypeAlias = Start | Stop | Renew | Split | Wait | Signal
 
 
 class Refused(NamedTuple):

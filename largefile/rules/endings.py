@@ -92,6 +92,10 @@ class Ending(ABC):
     def idle(self, now: float) -> Wait | None:
         """Nothing is in flight and nothing may start: what to wait for; None: it is over."""
 
+    @abstractmethod
+    def outlives(self, fault: Fault, now: float) -> bool:
+        """Nobody has got anything for a long time: does the job go on all the same?"""
+
     def become_whole(self) -> None:
         """Everything comes by itself."""
         self.dead = False
@@ -132,6 +136,9 @@ class Passes(Ending):
 
     def _give_up_host(self, fault: Fault, now: float) -> None:
         self.dead = True
+
+    def outlives(self, fault: Fault, now: float) -> bool:
+        return False
 
     def idle(self, now: float) -> Wait | None:
         if not self.given_up or self._permanent or self._idle >= self._max_idle:
@@ -188,6 +195,10 @@ class Refusals(Ending):
         self._refuse(self._demands.give_up_parked(), fault)
         self._patience.start_over(now)
         self._condemned = self._patience.epoch
+
+    def outlives(self, fault: Fault, now: float) -> bool:
+        self._give_up_host(fault, now)
+        return True  # who asks again may be luckier
 
     def _refuse(self, runs: list[tuple[int, int]], fault: Fault) -> None:
         self._refused += [Refused(first, stop, fault.error) for first, stop in runs]

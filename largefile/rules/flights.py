@@ -19,7 +19,15 @@ class Flight:
     heard: float  #: when its last byte came; seconds
     epoch: int  #: of `Patience`, when it began
     cuts: int  #: the same
+    since: float = 0.0  #: its speed is measured from here on …
+    began: float = 0.0
     received: int = 0  #: bytes
+    counted: int = 0  #: … bytes that had come by then
+    heard_of: int = 0  #: bytes that had come when it was `heard`
+    rate: float | None = None  #: bytes a second, lately
+    measured: int = 0  #: so often, on this connection
+    renewals: int = 0  #: so often it was made again on another one
+    changing: bool = False  #: its transfer was told to be renewed or split
     landed: bool = False  #: it put a block in place
     stopping: StopReason | None = None
 
@@ -32,6 +40,9 @@ class Flight:
 class Flights:
     """Spans in flight, in the order of their starts.
 
+    A transfer is silent while less comes of it than its part of `low_speed` bytes a second: a server that
+    drips keeps a connection alive, and nothing else.
+
     Examples
     --------
     >>> flights = Flights(stall_timeout=20.0)
@@ -43,7 +54,12 @@ class Flights:
     'stalled'
     """
 
-    def __init__(self, stall_timeout: float) -> None:
+    def __init__(self, stall_timeout: float, low_speed: float = 0.0) -> None:
+        self.limited = False  #: they are held to a speed: however slow, they are not silent
+        #: How often in a row transfers were silent for too long, while no other got anything.
+        self.silences = 0
+        self._silent_at = float("-inf")
+        self._low_speed = low_speed
         self._stall_timeout = stall_timeout
         self._flights: dict[Span, Flight] = {}
         self._stops: list[Stop] = []
@@ -73,6 +89,15 @@ class Flights:
         self._stops = [stop for stop in self._stops if stop.span is not span]
         return flight
 
+    def hear(self, flight: Flight, received: int, now: float) -> None:
+        """So many bytes came since its start."""
+        flight.received = max(received, flight.received)
+        new, passed = flight.received - flight.heard_of, now - flight.heard
+        least = 0.0 if self.limited else passed * self._low_speed / max(1, len(self))
+        if new > 0 and new >= least:
+            flight.heard, flight.heard_of = now, flight.received
+            self.silences = 0
+
     def stop(self, flight: Flight, why: StopReason) -> None:
         """Have it stopped; only the first reason is said, the last one counts."""
         if flight.stopping is None:
@@ -89,8 +114,15 @@ class Flights:
         """The next transfer to stop: because it was asked for, or because it was silent for too long."""
         for flight in self:
             if flight.stopping is None and now >= flight.heard + self._stall_timeout:
+                self._count_silence(now)
                 self.stop(flight, "stalled")
         return self._stops.pop(0) if self._stops else None
+
+    def _count_silence(self, now: float) -> None:
+        """Those that began together are silent together, and count once."""
+        if now >= self._silent_at + self._stall_timeout / 2:
+            self._silent_at = now
+            self.silences += 1
 
     def lost(self, seconds: float, spans: Iterable[Span]) -> None:
         """Nobody looked at these for so long: they were not silent in that time, as far as we know."""

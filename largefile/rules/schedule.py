@@ -35,10 +35,11 @@ that is left is given up with it. On demand nothing is given up for ever, so FIN
 A host that is given up has refused all that was demanded; the next demand tries it again, from the
 beginning, and so does a demand after a time in which nothing was to be done.
 
-Places kept free. *Hedging*: when the plan is exhausted and the allowance is not, the slowest flight can be
-doubled: `_start_or_wait` is where it is decided, ``Stop(span, "hedged")`` how the loser ends, and rule 3 is
-why it needs a spare place for the block in progress. *Adaptive concurrency*: `progress` sees every
-transfer's bytes, and `set_concurrency` is all that a governor has to call.
+Slow transfers are the business of `Stragglers`: they are renewed, or split. So nothing is ever asked for
+twice at the same time, which rule 3 would need a spare place for.
+
+Place kept free. *Adaptive concurrency*: `progress` sees every transfer's bytes, and `set_concurrency` is all
+that a governor has to call.
 """
 
 from __future__ import annotations
@@ -47,14 +48,17 @@ from collections.abc import Iterable
 from random import Random
 
 from largefile.core.bitmap import Bitmap
+from largefile.errors import StalledError
 from largefile.rules.actions import (
     DRAINING,
     FINISHED,
     Action,
     Fault,
     Refused,
+    Renew,
     Signal,
     Span,
+    Split,
     Start,
     Stop,
     Wait,
@@ -65,8 +69,25 @@ from largefile.rules.flights import Flight, Flights
 from largefile.rules.parked import Run
 from largefile.rules.patience import Patience
 from largefile.rules.spans import SpanPlan
+from largefile.rules.stragglers import Stragglers
 
-__all__ = ["DRAINING", "FINISHED", "Action", "Fault", "Scheduler", "Signal", "Span", "Start", "Stop", "Wait"]
+__all__ = [
+    "DRAINING",
+    "FINISHED",
+    "Action",
+    "Fault",
+    "Renew",
+    "Scheduler",
+    "Signal",
+    "Span",
+    "Split",
+    "Start",
+    "Stop",
+    "Wait",
+]
+
+#: Times in a row that all who are asked are silent for too long: nothing will come any more.
+MOST_SILENCES = 3
 
 
 class Scheduler:
@@ -94,7 +115,10 @@ class Scheduler:
     backoff : float
         Seconds before the first retry; doubles with each, to at most 30.
     stall_timeout : float
-        Seconds without a byte before a transfer is stopped; ``inf``: never.
+        Seconds without a byte before a transfer is stopped; ``inf``: never. When that has happened three
+        times in a row, and no byte came in between, the job ends.
+    low_speed : float
+        Bytes a second: what comes more slowly, over all transfers, counts as nothing for `stall_timeout`.
     rng : random.Random or None
         Spreads the delays; None: no spread.
     wait_for_completion : bool
@@ -143,6 +167,7 @@ class Scheduler:
         tries: int = 5,
         backoff: float = 0.5,
         stall_timeout: float = 20.0,
+        low_speed: float = 0.0,
         rng: Random | None = None,
         wait_for_completion: bool = False,
         max_iterations: int = 10,
@@ -164,7 +189,8 @@ class Scheduler:
         least, most = -(-min_span // block_size), max(1, max_span // block_size)
         self._present = present
         self._patience = Patience(concurrency=concurrency, tries=tries, backoff=backoff, rng=rng)
-        self._flights = Flights(stall_timeout)
+        self._flights = Flights(stall_timeout, low_speed)
+        self._stragglers = Stragglers(self._flights, block_size)
         self._plan: SpanPlan
         self._ending: Ending
         if on_demand:
@@ -181,23 +207,41 @@ class Scheduler:
     # --- decisions -------------------------------------------------------------------------------
 
     def next_action(self, now: float) -> Action:
-        """Say what to do now: call until it answers anything but Start and Stop."""
+        """Say what to do now: call until it answers Wait, DRAINING or FINISHED."""
         if self._plan.whole and self._plan.window_is_full:
             for flight in self._flights:
                 flight.heard = now  # it is held back by us, not by the server
         stop = self._flights.next_stop(now)
         if stop is not None:
+            if self._flights.silences >= MOST_SILENCES:
+                self._end_in_silence(now)
             return stop
         if self._cancelled:
             return DRAINING if self._flights else self._finish()
         if self._ending.dead or self._plan.exhausted:
-            return self._wait() if self._flights else self._ending.idle(now) or self._finish()
+            if self._flights:
+                return self._hurry() or self._wait()
+            return self._ending.idle(now) or self._finish()
         return self._start_or_wait(now)
+
+    def _end_in_silence(self, now: float) -> None:
+        self._flights.silences = 0
+        error = StalledError(f"no byte came from anywhere, {MOST_SILENCES} times in a row")
+        if not self._ending.outlives(Fault(error), now):
+            self._patience.record(error)
+            self.error = error
+            self.cancel()
+
+    def _hurry(self) -> Renew | Split | None:
+        """Something for a slow transfer, while there is nothing to start."""
+        if self._flights.limited or self._plan.whole:
+            return None
+        return self._stragglers.next(self._patience.allowed - len(self._flights))
 
     def _start_or_wait(self, now: float) -> Action:
         patience = self._patience
         if len(self._flights) >= patience.allowed:
-            return self._wait()
+            return self._hurry() or self._wait()
         if now < patience.opens_at:
             return self._wait(patience.opens_at)
         # While nobody gets anything, blocks that never failed go first: a bad range is not a dead host.
@@ -211,12 +255,16 @@ class Scheduler:
             return Start(self._launch(run, now))
         if self._plan.exhausted:  # what was parked has landed meanwhile
             return self.next_action(now)
+        if (action := self._hurry()) is not None:
+            return action
         due = self._plan.due
         return self._wait(None if due is None or due <= now else due, for_reader=self._plan.held_by_window)
 
     def _launch(self, run: Run, now: float) -> Span:
         span = Span(run.first, run.stop, attempt=run.attempt, passes=run.passes, whole=self._plan.whole)
-        self._flights.add(Flight(span, self._left(span), now, self._patience.epoch, self._patience.cuts))
+        patience = self._patience
+        flight = Flight(span, self._left(span), now, patience.epoch, patience.cuts, since=now, began=now)
+        self._flights.add(flight)
         self.retries += run.again
         return span
 
@@ -255,6 +303,7 @@ class Scheduler:
         """
         flight = self._flights[span]
         flight.heard = now
+        flight.changing = False
         stop = max(stop_block, span.first_block + 1)
         if self._plan.whole or stop >= span.stop_block:
             return False
@@ -278,16 +327,23 @@ class Scheduler:
         self._plan.become_whole()
         self._ending.become_whole()
         span.first_block, span.stop_block, span.whole = 0, self._plan.num_blocks, True
-        flight.left, flight.received = self._left(span), 0  # its bytes are counted from byte 0 now
+        flight.left = self._left(span)
+        flight.received = flight.heard_of = 0  # its bytes are counted from byte 0 now
         self._flights.stop_all("whole", but=flight)
         return len(self._flights) == 1
 
     def progress(self, span: Span, received: int, now: float) -> None:
         """So many bytes came for this span since its start; about four times a second is enough."""
         flight = self._flights[span]
-        if received > flight.received:
-            flight.received = received
-            flight.heard = now
+        self._flights.hear(flight, received, now)
+        self._stragglers.measure(flight, now)
+
+    def renewed(self, span: Span, now: float) -> None:
+        """It goes on from where it was, on another connection."""
+        flight = self._flights[span]
+        flight.heard = now
+        flight.changing = False
+        self._stragglers.renewed(flight, now)
 
     def lost(self, seconds: float, spans: Iterable[Span]) -> None:
         """So many seconds went by in which nobody looked at these transfers, so none of them stalls for that.
@@ -322,6 +378,7 @@ class Scheduler:
         """
         in_flight = len(self._flights)
         flight = self._flights.remove(span)
+        self._stragglers.ended(flight, now)
         self._look(flight)
         if fault is not None and fault.retry_after is not None:
             self._patience.close_gate(now + fault.retry_after)
@@ -390,6 +447,10 @@ class Scheduler:
     def hold(self, until: float) -> None:
         """Start nothing before `until`: the caller's own limit on requests, or what the host asked for."""
         self._patience.close_gate(until)
+
+    def set_limited(self, limited: bool) -> None:
+        """Whether the caller holds the transfers to a speed: then none of them is slow by itself."""
+        self._flights.limited = limited
 
     def set_concurrency(self, concurrency: int) -> bool:
         """Change how many transfers may be in flight; those above it end by themselves."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
 
@@ -28,6 +28,7 @@ MOODS = {
     "unreachable": True,  #: no connection
     "silent": True,  #: the connection stays open, and nothing comes
     "stall": True,  #: the same, within the body
+    "slow": True,  #: a connection with a fraction of the usual speed
     "busy": True,  #: 503 with Retry-After
     "crowded": True,  #: 429 without
     "broken": True,  #: 500, with a body as long as the range
@@ -77,6 +78,8 @@ class Act:
     body: bytes = b""
     #: How it ends after the body; None: it does not.
     end: Outcome | None = Outcome.DONE
+    #: Bytes a second of the body; None: as fast as it goes.
+    rate: float | None = None
 
 
 @dataclass(slots=True)
@@ -100,6 +103,8 @@ class SimulatedServer:
         The request before which the content changes, with its ETag.
     latency : float
         Longest delay of a head, in seconds.
+    slow_rate : float
+        Bytes a second of a slow connection.
 
     Examples
     --------
@@ -116,6 +121,7 @@ class SimulatedServer:
     good_after: int | None = None
     changes_at: int | None = None
     latency: float = 0.2
+    slow_rate: float = 1000.0
     ranges: bool = True
     version: int = 0
     requests: list[tuple[Fetch, str]] = field(default_factory=list)
@@ -195,6 +201,9 @@ class SimulatedServer:
     def _stall(self, first: int, stop: int) -> Act:
         act = self._good(first, stop)
         return self._with(act, act.body[: self._some(len(act.body))], None)
+
+    def _slow(self, first: int, stop: int) -> Act:
+        return replace(self._good(first, stop), rate=self.slow_rate)
 
     def _busy(self, first: int, stop: int) -> Act:
         return self._head(503, {"retry-after": str(self._rng.randint(0, 5))}, b"busy")

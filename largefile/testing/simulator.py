@@ -242,7 +242,8 @@ class SimulatedTransport:
         if taken != len(chunk):
             self._end(transfer, Outcome.HALTED)
             return
-        pause = len(chunk) / self._speed if self._speed else self._rng.uniform(0.0, 0.01)
+        limits = [limit for limit in (self._speed, transfer.act.rate) if limit]
+        pause = len(chunk) / min(limits) if limits else self._rng.uniform(0.0, 0.01)
         self._schedule(transfer, pause)
 
     def _end(self, transfer: _Transfer, outcome: Outcome) -> None:

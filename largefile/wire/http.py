@@ -44,6 +44,9 @@ __all__ = ["HTTPReader"]
 
 IN_USE = "this reader of {} is in use by another stream or download; make one for each"
 
+#: So often the first request may meet nothing but silence, whatever the tries.
+MOST_SILENCES = 3
+
 #: What an outcome on the wire means, and whether the same request may succeed later.
 FAULTS: dict[Outcome, tuple[str, bool, bool]] = {
     # outcome: what to say, retryable, the host asks for less
@@ -222,6 +225,7 @@ class HTTPReader:
             self._probe = None
             return held
         backoff = Backoff(0.5, self._options["tries"] - 1, jitter=0.2)
+        silences = 0
         fetch = self.request(first, last)
         while True:
             sink = BlockSink()
@@ -237,6 +241,9 @@ class HTTPReader:
             elif verdict.status == 416 and first:
                 first, last = 0, MIB - 1  # it has become smaller: who is it now?
             else:
+                silences += isinstance(verdict.error, StalledError)
+                if silences >= MOST_SILENCES and verdict.error is not None:
+                    raise verdict.error
                 self._pause(verdict, backoff, check)
             fetch = self.request(first, last)
 
