@@ -255,9 +255,19 @@ def test_a_first_answer_200_is_adopted_whole(dest):
 def test_a_server_that_never_has_ranges_sends_everything_once(dest):
     # Go buffered the whole file for each block: 64 MiB fetched for a file of 4 MiB.
     with LoopbackServer(CONTENT, behave=always(ranges=False)) as server:
-        get(server, dest, concurrency=8)
+        status = get(server, dest, concurrency=8)
     check_delivered(dest)
     assert server.sent == SIZE
+    assert any("one stream" in note for note in status.notes)
+
+
+def test_the_status_of_a_buffer_and_of_a_stream_says_that_there_are_no_ranges(server):
+    with LoopbackServer(CONTENT, behave=always(ranges=False)) as rangeless:
+        into = largefile.download(rangeless.url, into=bytearray(SIZE), proxy="")
+        with largefile.stream(rangeless.url, proxy="") as source:
+            assert source.read() == CONTENT
+            assert into.notes == source.status().notes != ()
+    assert largefile.download(server.url, into=bytearray(SIZE), proxy="").notes == ()
 
 
 def test_a_rangeless_body_that_was_cut_is_read_again_and_its_blocks_are_kept(dest):

@@ -97,6 +97,11 @@ class Crew:
         return self._common.error
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the server has no ranges: its one body from byte 0 on is what is used."""
+        return self._common.whole is not None
+
+    @property
     def connections(self) -> int:
         """Transfers under way."""
         return sum(pump.connections for pump in self.pumps)

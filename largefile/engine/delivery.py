@@ -348,5 +348,5 @@ class Delivery:
             verified_by=vouched_by(identity, self._computed) if complete else None,
             digest=self._computed,
             block_size=self._block_size,
-            notes=tuple(self._notes),
+            notes=(*self._notes, *(self._session.notes if self._session is not None else ())),
         )

@@ -80,6 +80,7 @@ class Filling:
             verified_by=vouched_by(probe.identity, found),
             digest=found,
             block_size=store.block_size,
+            notes=session.notes,
         )
 
     def stats(self) -> DownloadStats:

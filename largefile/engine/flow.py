@@ -64,6 +64,8 @@ class Engine(Protocol):
         """Where the window begins. From any thread, and maybe not in order: the largest counts."""
 
     def stats(self) -> DownloadStats: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
 
 class Flow:
@@ -330,6 +332,11 @@ class Flow:
         stats = self._engine.stats()
         stopping = self._control.cancelled() and not self.complete  # the engine may not know it yet
         return replace(stats, phase="stopped") if stopping else stats
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the status."""
+        return self._engine.notes
 
     @property
     def duration(self) -> float:

@@ -84,6 +84,11 @@ class Passage:
         self._lane.finish(self._sink)
         return False
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the status."""
+        return ("the server does not say the size: one stream",)
+
     def end(self) -> None:
         """Let go of the connection and of its place; may be called twice."""
         if self._receiving is not None:

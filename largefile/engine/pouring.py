@@ -228,6 +228,7 @@ class Pouring:
             block_size=self.block_size,
             out_of_order=disorder[0],
             max_out_of_order=disorder[1],
+            notes=flow.notes,
         )
 
 

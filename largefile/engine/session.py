@@ -306,6 +306,12 @@ class Session:
 
     # --- what it has done ------------------------------------------------------------------------
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the status."""
+        whole = self._crew is not None and self._crew.is_whole
+        return ("the server gave the whole content where a range was asked for: one stream",) if whole else ()
+
     def block_map(self, cells: int) -> list[float]:
         """How much of each of `cells` equal parts of the content is in place, from any thread."""
         return block_map(self._store.byte_ranges.bitmap, cells)
