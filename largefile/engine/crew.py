@@ -191,7 +191,8 @@ class Crew:
             refused = self._scheduler.take_refused() if self.on_refused is not None else []
         self._tell_refused(refused)
         # Asked after it was said: a reader that moved a moment ago did not know that it had to wake us.
-        if sleeps and not (self._needs_reader and self._head > self._told_head):
+        reader_moved = self._needs_reader and self._head > self._told_head
+        if sleeps and not reader_moved and not pump.has_more_to_do:
             pump.look(until, limit)
         return True
 

@@ -127,6 +127,11 @@ class Pump:
 
     # --- what the crew has it do -----------------------------------------------------------------
 
+    @property
+    def has_more_to_do(self) -> bool:
+        """Whether something was left for it since it caught up."""
+        return bool(self._inbox)
+
     def catch_up(self) -> None:
         """Do what the others have left for it."""
         while self._inbox:
