@@ -45,6 +45,7 @@ _HOMES = {
         "NotEnoughSpaceError",
         "NotFoundError",
         "PartialFileError",
+        "PrivateAddressError",
         "ProtocolError",
         "ReadError",
         "RefusedError",

@@ -54,6 +54,7 @@ class DownloadOptions(TypedDict, total=False):
     durable: bool
     ca_file: str | os.PathLike[str] | None
     proxy: str | None
+    allow_private: bool
 
 
 class CachingDownloader:
@@ -294,7 +295,7 @@ def download(
         Replace `dest` if it is there.
     durable : bool
         Sync what landed every second, so that a power loss costs no more than that.
-    ca_file, proxy
+    ca_file, proxy, allow_private
         See `HTTPReader`.
 
     Returns
@@ -342,6 +343,7 @@ def start_download(
     durable: bool = True,
     ca_file: str | os.PathLike[str] | None = None,
     proxy: str | None = None,
+    allow_private: bool = True,
 ) -> Job[DownloadStatus]:
     """`download` in the background: a handle with ``result()``, ``cancel()`` and ``stats()``."""
     if (dest is None) == (into is None):
@@ -360,6 +362,7 @@ def start_download(
         auth=auth,
         ca_file=ca_file,
         proxy=proxy,
+        allow_private=allow_private,
         timeout=timeout,
         connect_timeout=connect_timeout,
         tries=tries,

@@ -37,6 +37,7 @@ __all__ = [
     "NotEnoughSpaceError",
     "NotFoundError",
     "PartialFileError",
+    "PrivateAddressError",
     "ProtocolError",
     "ReadError",
     "RefusedError",
@@ -306,6 +307,26 @@ class NotFoundError(TransferError):
 
 class RefusedError(TransferError):
     """401 or 403, or an address that our own rules refuse."""
+
+
+class PrivateAddressError(RefusedError):
+    """The address is not one of the public internet, and `allow_private` is False.
+
+    Attributes
+    ----------
+    host : str
+        The name in the URL, or in a redirect.
+    address : str
+        What it was resolved to; nothing was sent there.
+    """
+
+    def __init__(self, host: str, address: str) -> None:
+        super().__init__(host, address)
+        self.host = host
+        self.address = address
+
+    def __str__(self) -> str:
+        return f"{self.host} is at {self.address}, which is not a public address (allow_private is False)"
 
 
 class ThrottledError(TransferError):

@@ -55,6 +55,7 @@ class Outcome(Enum):
     HALTED = "halted"  #: we stopped it, or its sink took no more
     RESOLVE = "resolve"  #: no address for the name
     CONNECT = "connect"  #: no connection
+    PRIVATE = "private"  #: not a public address, and no other is allowed; `detail` says which
     TLS = "tls"  #: no trust
     TIMEOUT = "timeout"  #: no connection in time
     NETWORK = "network"  #: reset, or any other failure on the wire

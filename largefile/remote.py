@@ -50,6 +50,7 @@ class OpenOptions(TypedDict):
     tries: int
     ca_file: str | os.PathLike[str] | None
     proxy: str | None
+    allow_private: bool
     pickle_headers: bool
 
 
@@ -186,6 +187,7 @@ def open(
     tries: int = 5,
     ca_file: str | os.PathLike[str] | None = None,
     proxy: str | None = None,
+    allow_private: bool = True,
     pickle_headers: bool = False,
     _control: Control | None = None,  # who can cancel the first request
 ) -> RemoteFile:
@@ -219,6 +221,9 @@ def open(
         Bytes of memory that small reads are served from.
     headers, auth, ca_file, proxy, connect_timeout
         See `HTTPReader`.
+    allow_private : bool
+        See `HTTPReader`. A file with False shares no engine that one with True has begun; it gets a temporary
+        cache beside it, and the caller's `cache` is then busy.
     rate : RateController or int, optional
         Limits; an int is bytes a second.
     timeout : float
@@ -270,6 +275,7 @@ def open(
             tries=tries,
             ca_file=ca_file,
             proxy=proxy,
+            allow_private=allow_private,
             pickle_headers=pickle_headers,
         ),
         _control or Control(),
@@ -285,6 +291,7 @@ def _open(url: str, options: OpenOptions, control: Control) -> RemoteFile:
         auth=options["auth"],
         ca_file=options["ca_file"],
         proxy=options["proxy"],
+        allow_private=options["allow_private"],
         timeout=options["timeout"],
         connect_timeout=options["connect_timeout"],
         tries=options["tries"],

@@ -134,6 +134,7 @@ SAMPLES = {
     "PartialFileError": (14, errors.PartialFileError("x", "not ours")),
     "ProtocolError": (8, errors.ProtocolError("nonsense")),
     "ReadError": (7, errors.ReadError("failed")),
+    "PrivateAddressError": (6, errors.PrivateAddressError("h", "127.0.0.1")),
     "RefusedError": (6, errors.RefusedError("403")),
     "SourceChangedError": (12, errors.SourceChangedError("new", "old")),
     "StalledError": (5, errors.StalledError("silence")),

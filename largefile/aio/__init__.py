@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         tries: int
         ca_file: str | os.PathLike[str] | None
         proxy: str | None
+        allow_private: bool
 
 
 __all__ = ["File", "Stream", "download", "open", "stream"]

@@ -90,6 +90,14 @@ PROXY = click.option(
     metavar="URL",
     help="Use this proxy, of http, https or socks; '' for none. [default: by the environment]",
 )
+NO_PRIVATE = click.option(
+    "--no-private",
+    "allow_private",
+    flag_value=False,
+    default=True,
+    type=bool,
+    help="Connect to public addresses only, for a URL of a stranger; not through a proxy.",
+)
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens, and show tracebacks.")
 
@@ -121,6 +129,7 @@ GET: list[Option] = [
     ),
     CA_FILE,
     PROXY,
+    NO_PRIVATE,
     QUIET,
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout at the end."),
     VERBOSE,
@@ -155,6 +164,7 @@ CAT: list[Option] = [
     DEADLINE,
     CA_FILE,
     PROXY,
+    NO_PRIVATE,
     QUIET,
     VERBOSE,
 ]

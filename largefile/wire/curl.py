@@ -27,6 +27,7 @@ import pycurl
 
 from largefile.core.sink import BlockSink
 from largefile.events import Answered, Ended, Fetch, Outcome, Response
+from largefile.wire.door import Door
 from largefile.wire.transport import Accept
 
 __all__ = ["CurlSettings", "CurlTransport"]
@@ -64,7 +65,8 @@ OUTCOMES = {
 class CurlSettings:
     """What every transfer of a driver has in common.
 
-    Times are seconds. `ca_file` None leaves the choice to libcurl's own search.
+    Times are seconds. `ca_file` None leaves the choice to libcurl's own search. Without `allow_private` there
+    must be no proxy: it is the proxy that would be judged.
     """
 
     ca_file: str | None = None
@@ -73,6 +75,7 @@ class CurlSettings:
     max_connections: int = 32
     buffer_size: int = BUFFER_SIZE
     user_agent: str = "largefile"
+    allow_private: bool = True
 
 
 class _Drain:
@@ -94,6 +97,7 @@ class _Transfer:
         "admitted",
         "answered",
         "curl",
+        "door",
         "fetch",
         "lines",
         "news",
@@ -113,6 +117,7 @@ class _Transfer:
         self.lines: list[bytes] = []
         self.answered = self.admitted = self.refused = False
         self.response: Response | None = None
+        self.door: Door | None = None
 
     def on_header(self, line: bytes) -> int | None:
         """Called by libcurl for each line of the head, the blank one at its end included."""
@@ -144,6 +149,8 @@ class _Transfer:
     def outcome(self, code: int) -> Outcome:
         if self.refused:
             return Outcome.REFUSED
+        if code == pycurl.E_COULDNT_CONNECT and self.door is not None and self.door.is_shut:
+            return Outcome.PRIVATE
         outcome = OUTCOMES.get(code, Outcome.NETWORK)
         if outcome is Outcome.DONE and self.response is not None and not is_framed(self.response):
             return Outcome.UNFRAMED
@@ -220,6 +227,9 @@ class CurlTransport:
         curl.setopt(pycurl.HEADERFUNCTION, transfer.on_header)
         curl.setopt(pycurl.WRITEFUNCTION, sink, use_memoryview=True)
         curl.setopt(pycurl.MAX_RECV_SPEED_LARGE, self._speed)
+        if not self._settings.allow_private:
+            transfer.door = Door()
+            transfer.door.watch(curl)
         self._by_curl[curl] = self._by_fetch[fetch] = transfer
         self._multi.add_handle(curl)
 
@@ -392,7 +402,10 @@ class CurlTransport:
     def _finish(self, curl: Any, code: int, text: str) -> None:
         transfer = self._by_curl.get(curl)
         if transfer is not None:
-            self._end(transfer, transfer.outcome(code), code, text)
+            outcome = transfer.outcome(code)
+            if outcome is Outcome.PRIVATE and transfer.door is not None:
+                text = transfer.door.refused or ""
+            self._end(transfer, outcome, code, text)
 
     def _end(self, transfer: _Transfer, outcome: Outcome, code: int = 0, detail: str = "") -> None:
         curl = transfer.curl
@@ -400,6 +413,8 @@ class CurlTransport:
         self._multi.remove_handle(curl)
         curl.unsetopt(pycurl.WRITEFUNCTION)
         curl.unsetopt(pycurl.HEADERFUNCTION)
+        if transfer.door is not None:
+            transfer.door.leave(curl)
         self._idle.append(curl)
         # An answer that nobody has seen yet is void now.
         self._news[:] = [n for n in self._news if n.fetch is not transfer.fetch]

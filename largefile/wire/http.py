@@ -21,6 +21,7 @@ from largefile.core.sink import BlockSink
 from largefile.errors import (
     LargeFileError,
     NetworkError,
+    PrivateAddressError,
     ProtocolError,
     ReadError,
     StalledError,
@@ -30,7 +31,7 @@ from largefile.events import Ended, Fetch, Outcome, Response
 from largefile.rules.actions import Fault
 from largefile.rules.identity import Identity
 from largefile.rules.ranged_http import judge
-from largefile.rules.redirects import MAX_HOPS, check_url, display_url, follow, headers_for
+from largefile.rules.redirects import MAX_HOPS, check_url, display_url, follow, headers_for, origin
 from largefile.rules.retry import Backoff, RetryResponse
 from largefile.rules.sizing import auto_block_size
 from largefile.rules.verdict import Kind, Verdict
@@ -79,6 +80,10 @@ class HTTPReader:
         Certificate authorities to trust; see `largefile.wire.ca.choose_ca_file` for the default.
     proxy
         A proxy's URL; None: by the environment, ``""``: none. A user and a password in it are not pickled.
+    allow_private
+        False: connect to addresses of the public internet only, whatever names and redirects say; anything
+        else is a `PrivateAddressError`. For URLs that strangers choose. What counts is the address that is
+        connected to, so there is no proxy: one that is given is a ValueError, the environment's is not used.
     timeout
         Seconds without a byte after which a transfer is given up and made again.
     connect_timeout
@@ -106,6 +111,7 @@ class HTTPReader:
         auth: tuple[str, str] | str | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         proxy: str | None = None,
+        allow_private: bool = True,
         timeout: float = 20.0,
         connect_timeout: float = 10.0,
         tries: int = 5,
@@ -116,7 +122,8 @@ class HTTPReader:
         self._headers = check_fields(headers, auth)
         self._options: dict[str, Any] = {
             "ca_file": ca_file,
-            "proxy": proxy,
+            "proxy": proxy if allow_private else direct(proxy),
+            "allow_private": allow_private,
             "timeout": positive("timeout", timeout),
             "connect_timeout": positive("connect_timeout", connect_timeout),
             "tries": tries,
@@ -129,7 +136,10 @@ class HTTPReader:
             raise ValueError(f"tries is {tries}, needed is at least 1")
         self._pickled_headers = dict(headers or {}) if pickle_headers else None
         self._settings = CurlSettings(
-            ca_file=choose_ca_file(ca_file), proxy=proxy, connect_timeout=connect_timeout
+            ca_file=choose_ca_file(ca_file),
+            proxy=self._options["proxy"],
+            connect_timeout=connect_timeout,
+            allow_private=bool(allow_private),
         )
         self._transport: CurlTransport | None = None
         self._resolved = self.url
@@ -176,6 +186,11 @@ class HTTPReader:
         """The preferred block size in bytes, if one was given."""
         size: int | None = self._options["block_size"]
         return size
+
+    @property
+    def allow_private(self) -> bool:
+        """Whether it may connect to addresses that are not of the public internet."""
+        return self._settings.allow_private
 
     def digest(self) -> str | None:
         return None
@@ -312,6 +327,9 @@ class HTTPReader:
         return replace(self.request(first, last), hops=fetch.hops + 1)
 
     def fault(self, ended: Ended) -> Fault:
+        if ended.outcome is Outcome.PRIVATE:
+            refused = PrivateAddressError(origin(ended.fetch.url)[1], ended.detail)
+            return Fault(refused, retryable=False, fatal=True)
         words, retryable, pushback = FAULTS[ended.outcome]
         detail = f": {ended.detail}" if ended.detail else ""
         error = NetworkError(f"{words} {self.name}{detail}", ended.code)
@@ -386,6 +404,13 @@ def positive(name: str, seconds: float) -> float:
     if not 0 < seconds < 1e9:
         raise ValueError(f"{name} is {seconds}, needed is a number of seconds above 0")
     return seconds
+
+
+def direct(proxy: str | None) -> str:
+    """No proxy, of the environment neither; ValueError where one was asked for."""
+    if proxy:
+        raise ValueError("allow_private=False can not be kept through a proxy, which connects for us")
+    return ""
 
 
 def without_userinfo(proxy: str | None) -> str | None:
