@@ -20,7 +20,8 @@ from largefile.engine.shared import Lease
 from largefile.engine.shelf import stem_of
 from largefile.rules.rate import RateController
 from largefile.stats import DownloadStats
-from largefile.wire.http import HTTPReader, without_userinfo
+from largefile.wire.http import HTTPReader
+from largefile.wire.proxies import without_userinfo
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -20,7 +20,7 @@ import socket
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pycurl
@@ -28,6 +28,7 @@ import pycurl
 from largefile.core.sink import BlockSink
 from largefile.events import Answered, Ended, Fetch, Outcome, Response
 from largefile.wire.door import Door
+from largefile.wire.proxies import without_proxy
 from largefile.wire.transport import Accept
 
 __all__ = ["CurlSettings", "CurlTransport"]
@@ -70,7 +71,8 @@ class CurlSettings:
     """
 
     ca_file: str | None = None
-    proxy: str | None = None  # None: by the environment; "": none
+    #: None: by the environment; "": none. Not shown, as it may hold a password.
+    proxy: str | None = field(default=None, repr=False)
     connect_timeout: float = 10.0
     max_connections: int = 32
     buffer_size: int = BUFFER_SIZE
@@ -418,7 +420,7 @@ class CurlTransport:
         self._idle.append(curl)
         # An answer that nobody has seen yet is void now.
         self._news[:] = [n for n in self._news if n.fetch is not transfer.fetch]
-        self._news.append(Ended(transfer.fetch, outcome, detail, code))
+        self._news.append(Ended(transfer.fetch, outcome, without_proxy(detail), code))
 
 
 #: After a fork the child must neither use nor close what it shares with its parent: closing a TLS connection

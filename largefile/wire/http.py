@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -39,6 +38,7 @@ from largefile.wire.ca import choose_ca_file
 from largefile.wire.curl import CurlSettings, CurlTransport
 from largefile.wire.exchange import Whole, first_event, receive
 from largefile.wire.fields import check_fields
+from largefile.wire.proxies import direct, without_userinfo
 from largefile.wire.readers import MIB, Probe
 
 __all__ = ["HTTPReader"]
@@ -404,28 +404,6 @@ def positive(name: str, seconds: float) -> float:
     if not 0 < seconds < 1e9:
         raise ValueError(f"{name} is {seconds}, needed is a number of seconds above 0")
     return seconds
-
-
-def direct(proxy: str | None) -> str:
-    """No proxy, of the environment neither; ValueError where one was asked for."""
-    if proxy:
-        raise ValueError("allow_private=False can not be kept through a proxy, which connects for us")
-    return ""
-
-
-def without_userinfo(proxy: str | None) -> str | None:
-    """A proxy's URL, with or without a scheme, without the user and the password that it may hold.
-
-    Examples
-    --------
-    >>> without_userinfo("http://me:secret@proxy:3128"), without_userinfo("me:secret@proxy:3128")
-    ('http://proxy:3128', 'proxy:3128')
-    """
-    if proxy is None or "@" not in proxy:
-        return proxy
-    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", proxy)
-    # By the last @: a password may hold another one, or a slash, whatever the standard says.
-    return (scheme[0] if scheme else "") + proxy.rpartition("@")[2]
 
 
 def rebuild(url: str, headers: dict[str, str] | None, options: dict[str, Any]) -> HTTPReader:
