@@ -175,7 +175,9 @@ class LoopbackServer:
     def _serve(self, conn: socket.socket, number: int) -> None:
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            conn = self._secured(conn)
+            if self._tls is not None:
+                conn = self._secured(conn, self._tls)
+                conn.do_handshake()
             with conn.makefile("rb") as stream:
                 while (request := self._read_request(stream, number)) is not None:
                     try:
@@ -190,14 +192,11 @@ class LoopbackServer:
                 self._open.discard(conn)
             conn.close()
 
-    def _secured(self, conn: socket.socket) -> socket.socket:
-        if self._tls is None:
-            return conn
-        plain, conn = conn, self._tls.wrap_socket(conn, server_side=True, do_handshake_on_connect=False)
+    def _secured(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        conn = tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         with self._lock:
             self._open.discard(plain)
             self._open.add(conn)
-        conn.do_handshake()  # only now that it can be cut from outside
         return conn
 
     def _read_request(self, stream: BinaryIO, connection: int) -> Request | None:
