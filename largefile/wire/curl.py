@@ -15,6 +15,7 @@ Traps that shape this file:
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import time
@@ -27,6 +28,7 @@ import pycurl
 
 from largefile.core.sink import BlockSink
 from largefile.events import Answered, Ended, Fetch, Outcome, Response
+from largefile.rules.content_range import content_length
 from largefile.wire.door import Door
 from largefile.wire.proxies import without_proxy
 from largefile.wire.transport import Accept
@@ -163,7 +165,7 @@ def parse_head(lines: Sequence[bytes]) -> Response:
     """The lines of a head, as libcurl hands them over, as a `Response`."""
     start = lines[0].decode("latin-1").split(None, 2) if lines else []
     version = start[0].partition("/")[2] if start else ""
-    status = int(start[1]) if len(start) > 1 and start[1].isascii() and start[1].isdigit() else 0
+    status = int(start[1]) if len(start) > 1 and re.fullmatch("[0-9]{3}", start[1]) else 0
     headers: dict[str, str] = {}
     for raw in lines[1:]:
         name, colon, value = raw.decode("latin-1").partition(":")
@@ -182,6 +184,15 @@ def is_framed(response: Response) -> bool:
         or "chunked" in response.headers.get("transfer-encoding", "").lower()
         or response.status in (204, 304)
     )
+
+
+def is_small(response: Response) -> bool:
+    """Whether reading the body and dropping it costs less than another connection."""
+    try:
+        length = content_length(response.headers)
+    except ValueError:
+        return False
+    return length is not None and length <= DRAIN_LIMIT
 
 
 class CurlTransport:
@@ -246,8 +257,7 @@ class CurlTransport:
         if transfer is None or transfer.admitted:
             return
         transfer.refused = transfer.admitted = True
-        length = transfer.response.headers.get("content-length", "") if transfer.response else ""
-        if length.isascii() and length.isdigit() and int(length) <= DRAIN_LIMIT:
+        if transfer.response is not None and is_small(transfer.response):
             transfer.curl.setopt(pycurl.WRITEFUNCTION, _Drain(DRAIN_LIMIT))
             self._unpause(transfer)
         else:
