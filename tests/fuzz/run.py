@@ -6,6 +6,7 @@ report and the input that did it; make that a test, and a seed.
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -37,7 +38,10 @@ def main(words: list[str]) -> int:
 def fuzz(name: str, options: list[str]) -> None:
     import atheris
 
-    with atheris.instrument_imports(include=["largefile"]):
+    for hook in ("RegEx", "str"):  # comparisons there guide it too
+        atheris.enabled_hooks.add(hook)
+    with atheris.instrument_imports(include=["largefile", "email"]):
+        importlib.import_module("email.utils")  # which is imported late
         from harnesses import HARNESSES
     harness = HARNESSES[name]
     runs = os.environ.get("LARGEFILE_FUZZ", str(EXECUTIONS))
