@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -14,7 +15,7 @@ import largefile
 from largefile.cli import main
 from largefile.disk.fileops import REAL
 from largefile.disk.files import LocalFile, is_ours
-from largefile.errors import CacheError, NotFoundError, PartialFileError
+from largefile.errors import CacheError, CacheIOError, NotFoundError, PartialFileError
 from largefile.testing.script import Behaviour
 from largefile.testing.server import LoopbackServer
 
@@ -136,6 +137,17 @@ def test_half_of_a_partial_that_was_replaced_is_not_gone_on_with(
         assert stat.S_ISREG(dest.lstat().st_mode)
     assert victim.read_bytes() == genuine
     assert names(victim.parent) == {"precious"}
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("which", [0, 1], ids=["part", "index"])
+def test_a_link_to_the_genuine_file_is_not_followed_either(partial, victim, which, read_only):
+    """To the very inode that the other half knows, so that nothing but the link itself gives it away."""
+    partial[which].rename(victim)
+    partial[which].symlink_to(victim)
+    with pytest.raises(CacheIOError) as caught:
+        largefile.LocalDownloadCache.open(*partial, read_only=read_only)
+    assert caught.value.errno == errno.ELOOP
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["part", "index"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import ssl
 
 import pytest
 from authority import Authority
@@ -150,18 +149,6 @@ def test_a_server_that_is_not_trusted_any_more_ends_a_download_and_what_came_is_
         server._tls, server.behave = good, None
         assert get(server, folder / "x", ca_file=authority.ca_file).resumed_bytes
     assert (folder / "x").read_bytes() == content
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-def test_old_versions_of_tls_are_not_spoken(authority, folder, version):
-    context = authority.context("127.0.0.1")
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    context.minimum_version, context.maximum_version = version, version
-    with LoopbackServer(CONTENT, tls=context) as server:
-        with pytest.raises(NetworkError):
-            get(server, folder / "x", ca_file=authority.ca_file, tries=1)
-    assert server.requests == []
 
 
 def test_a_ca_file_that_is_none_is_said_so(trusted, folder):
