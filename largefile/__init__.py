@@ -52,6 +52,7 @@ _HOMES = {
         "SourceChangedError",
         "StalledError",
         "ThrottledError",
+        "TooLargeError",
         "TransferError",
         "UncachedRangeError",
         "UnsizedSourceError",

@@ -55,6 +55,7 @@ class DownloadOptions(TypedDict, total=False):
     ca_file: str | os.PathLike[str] | None
     proxy: str | None
     allow_private: bool
+    max_size: int | None
 
 
 class CachingDownloader:
@@ -295,7 +296,7 @@ def download(
         Replace `dest` if it is there.
     durable : bool
         Sync what landed every second, so that a power loss costs no more than that.
-    ca_file, proxy, allow_private
+    ca_file, proxy, allow_private, max_size
         See `HTTPReader`.
 
     Returns
@@ -344,6 +345,7 @@ def start_download(
     ca_file: str | os.PathLike[str] | None = None,
     proxy: str | None = None,
     allow_private: bool = True,
+    max_size: int | None = None,
 ) -> Job[DownloadStatus]:
     """`download` in the background: a handle with ``result()``, ``cancel()`` and ``stats()``."""
     if (dest is None) == (into is None):
@@ -363,6 +365,7 @@ def start_download(
         ca_file=ca_file,
         proxy=proxy,
         allow_private=allow_private,
+        max_size=max_size,
         timeout=timeout,
         connect_timeout=connect_timeout,
         tries=tries,

@@ -44,6 +44,7 @@ __all__ = [
     "SourceChangedError",
     "StalledError",
     "ThrottledError",
+    "TooLargeError",
     "TransferError",
     "UncachedRangeError",
     "UnsizedSourceError",
@@ -331,6 +332,32 @@ class PrivateAddressError(RefusedError):
 
 class ThrottledError(TransferError):
     """429 or 503 until the retries were used up."""
+
+
+class TooLargeError(RefusedError):
+    """The content is larger than `max_size`.
+
+    Attributes
+    ----------
+    name : str
+        Where the content is.
+    allowed : int
+        `max_size`, in bytes.
+    found : int or None
+        Its size in bytes; None where the server did not say it, and more than `allowed` came.
+    """
+
+    resumable = False
+
+    def __init__(self, name: str, allowed: int, found: int | None = None) -> None:
+        super().__init__(name, allowed, found)
+        self.name = name
+        self.allowed = allowed
+        self.found = found
+
+    def __str__(self) -> str:
+        found = "more" if self.found is None else self.found
+        return f"{self.name} has {found} bytes, allowed are {self.allowed} (max_size)"
 
 
 class ProtocolError(TransferError):

@@ -52,6 +52,7 @@ class OpenOptions(TypedDict):
     ca_file: str | os.PathLike[str] | None
     proxy: str | None
     allow_private: bool
+    max_size: int | None
     pickle_headers: bool
 
 
@@ -189,6 +190,7 @@ def open(
     ca_file: str | os.PathLike[str] | None = None,
     proxy: str | None = None,
     allow_private: bool = True,
+    max_size: int | None = None,
     pickle_headers: bool = False,
     _control: Control | None = None,  # who can cancel the first request
 ) -> RemoteFile:
@@ -220,7 +222,7 @@ def open(
         Most bytes that are fetched beyond what was read; 0: none.
     buffer_size : int
         Bytes of memory that small reads are served from.
-    headers, auth, ca_file, proxy, connect_timeout
+    headers, auth, ca_file, proxy, max_size, connect_timeout
         See `HTTPReader`.
     allow_private : bool
         See `HTTPReader`. A file with False shares no engine that one with True has begun; it gets a temporary
@@ -277,6 +279,7 @@ def open(
             ca_file=ca_file,
             proxy=proxy,
             allow_private=allow_private,
+            max_size=max_size,
             pickle_headers=pickle_headers,
         ),
         _control or Control(),
@@ -293,6 +296,7 @@ def _open(url: str, options: OpenOptions, control: Control) -> RemoteFile:
         ca_file=options["ca_file"],
         proxy=options["proxy"],
         allow_private=options["allow_private"],
+        max_size=options["max_size"],
         timeout=options["timeout"],
         connect_timeout=options["connect_timeout"],
         tries=options["tries"],

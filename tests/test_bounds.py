@@ -14,6 +14,7 @@ from endless import EndlessServer
 from server_tools import always, get, names, noise, sha256
 
 import largefile
+from largefile.cli import main
 from largefile.errors import (
     DeadlineError,
     LargeFileError,
@@ -21,6 +22,7 @@ from largefile.errors import (
     NotFoundError,
     ProtocolError,
     RefusedError,
+    TooLargeError,
     TransferError,
 )
 from largefile.testing.script import Behaviour
@@ -213,3 +215,89 @@ def test_a_redirect_of_great_length_is_an_error(dest):
             get(server, dest, tries=1)
     assert len(server.requests) <= 12
     assert not Path(dest).exists()
+
+
+# --- max_size --------------------------------------------------------------------------------------
+
+SIZE = 3 * MIB + 17
+CONTENT = noise(SIZE)
+UNSIZED = {"status": 200, "chunked": True, "ranges": False}
+
+
+def fetched(url, dest, verb, **options):
+    """The content, by each verb."""
+    options = {"proxy": "", "block_size": 1 << 16, **options}
+    if verb == "download":
+        largefile.download(url, dest, **options)
+        return dest.read_bytes()
+    if verb == "into":
+        buffer = bytearray(SIZE)
+        largefile.download(url, into=buffer, **options)
+        return bytes(buffer)
+    with {"stream": largefile.stream, "open": largefile.open}[verb](url, **options) as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("verb", ["download", "into", "stream", "open"])
+@pytest.mark.parametrize("excess", [1, MIB, SIZE])
+def test_what_is_too_large_is_not_begun(dest, verb, excess):
+    with LoopbackServer(CONTENT) as server:
+        with pytest.raises(TooLargeError) as caught:
+            fetched(server.url, dest, verb, max_size=SIZE - excess)
+        assert len(server.requests) == 1
+        assert (caught.value.allowed, caught.value.found) == (SIZE - excess, SIZE)
+        assert f"has {SIZE} bytes, allowed are {SIZE - excess}" in str(caught.value)
+        assert names(dest.parent) == set()
+        assert fetched(server.url, dest, verb, max_size=SIZE) == CONTENT
+
+
+@pytest.mark.parametrize("verb", ["download", "stream"])
+@pytest.mark.parametrize("excess", [1, MIB, SIZE])
+def test_what_turns_out_to_be_too_large_is_cut(dest, verb, excess):
+    with LoopbackServer(CONTENT, behave=always(**UNSIZED)) as server:
+        with pytest.raises(TooLargeError) as caught:
+            fetched(server.url, dest, verb, max_size=SIZE - excess)
+        assert (caught.value.allowed, caught.value.found) == (SIZE - excess, None)
+        assert names(dest.parent) == set()
+        assert fetched(server.url, dest, verb, max_size=SIZE) == CONTENT
+
+
+@pytest.mark.parametrize("verb", ["download", "stream"])
+@pytest.mark.usefixtures("bounded")
+def test_a_body_without_an_end_is_cut_at_the_size(dest, verb):
+    with EndlessServer(OK + b"Transfer-Encoding: chunked\r\n\r\n", CHUNK) as server:
+        with pytest.raises(TooLargeError):
+            fetched(server.url, dest, verb, max_size=5 * MIB)
+        assert server.sent < BUFFERS + 5 * MIB
+    assert names(dest.parent) == set()
+
+
+def test_another_version_that_is_too_large_is_not_begun_either(dest):
+    with LoopbackServer(CONTENT) as server:
+
+        def grow(request):
+            if request.number == 1:
+                server.replace(CONTENT * 2, etag='"larger"')
+
+        server.behave = grow
+        with pytest.raises(TooLargeError):
+            get(server, dest, max_size=SIZE, concurrency=1)
+    assert not dest.exists()
+
+
+@pytest.mark.parametrize("command", ["get", "cat"])
+def test_the_command_line_says_that_it_is_too_large(tmp_path, monkeypatch, capfdbinary, command):
+    monkeypatch.chdir(tmp_path)
+    with LoopbackServer(CONTENT) as server, pytest.raises(SystemExit) as ended:
+        main([command, "--max-size", "3M", "--proxy", "", server.url])
+    assert ended.value.code == 6
+    out, err = capfdbinary.readouterr()
+    assert b"allowed are 3145728" in err
+    assert out == b""
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("size", [-1, True, 1.5, "1", 2**63])
+def test_a_size_that_is_none_is_a_value_error(size):
+    with pytest.raises(ValueError, match="max_size is"):
+        largefile.HTTPReader("http://h/x", max_size=size)

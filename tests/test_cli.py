@@ -138,6 +138,7 @@ SAMPLES = {
     "RefusedError": (6, errors.RefusedError("403")),
     "SourceChangedError": (12, errors.SourceChangedError("new", "old")),
     "StalledError": (5, errors.StalledError("silence")),
+    "TooLargeError": (6, errors.TooLargeError("http://h/x", 9, 10)),
     "ThrottledError": (15, errors.ThrottledError("429")),
     "TransferError": (7, errors.TransferError("failed")),
     "UncachedRangeError": (14, errors.UncachedRangeError(PLACE, PLACE)),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         ca_file: str | os.PathLike[str] | None
         proxy: str | None
         allow_private: bool
+        max_size: int | None
 
 
 __all__ = ["File", "Stream", "download", "open", "stream"]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO
 
+from largefile.core.ranges import MAX_SIZE
 from largefile.core.sink import BlockSink
 from largefile.errors import (
     LargeFileError,
@@ -24,6 +25,7 @@ from largefile.errors import (
     ProtocolError,
     ReadError,
     StalledError,
+    TooLargeError,
     UnsizedSourceError,
 )
 from largefile.events import Ended, Fetch, Outcome, Response
@@ -84,6 +86,9 @@ class HTTPReader:
         False: connect to addresses of the public internet only, whatever names and redirects say; anything
         else is a `PrivateAddressError`. For URLs that strangers choose. What counts is the address that is
         connected to, so there is no proxy: one that is given is a ValueError, the environment's is not used.
+    max_size
+        The most bytes that the content may have; more is a `TooLargeError`, before any of it is fetched where
+        the server says the size, and else once more has come.
     timeout
         Seconds without a byte after which a transfer is given up and made again.
     connect_timeout
@@ -112,6 +117,7 @@ class HTTPReader:
         ca_file: str | os.PathLike[str] | None = None,
         proxy: str | None = None,
         allow_private: bool = True,
+        max_size: int | None = None,
         timeout: float = 20.0,
         connect_timeout: float = 10.0,
         tries: int = 5,
@@ -124,6 +130,7 @@ class HTTPReader:
             "ca_file": ca_file,
             "proxy": proxy if allow_private else direct(proxy),
             "allow_private": allow_private,
+            "max_size": check_max_size(max_size),
             "timeout": positive("timeout", timeout),
             "connect_timeout": positive("connect_timeout", connect_timeout),
             "tries": tries,
@@ -379,10 +386,14 @@ class HTTPReader:
 
     def _pin(self, fetch: Fetch, verdict: Verdict, sink: BlockSink) -> Probe:
         found = verdict.identity or Identity(None, None, 0)
+        most: int | None = self._options["max_size"]
+        if most is not None and (found.size or 0) > most:
+            self.close()  # and with it the body that is held
+            raise TooLargeError(self.name, most, found.size)
         self._identity = found
         self._content_type = verdict.content_type
         held = verdict.kind is not Kind.EMPTY
-        return Probe(found, fetch, verdict, sink) if held else Probe(found)
+        return Probe(found, fetch, verdict, sink, most) if held else Probe(found)
 
     def _pause(self, verdict: Verdict, backoff: Backoff, check: Callable[[], object]) -> None:
         """Wait before the next try of the first request; raises when there is none."""
@@ -404,6 +415,15 @@ def positive(name: str, seconds: float) -> float:
     if not 0 < seconds < 1e9:
         raise ValueError(f"{name} is {seconds}, needed is a number of seconds above 0")
     return seconds
+
+
+def check_max_size(size: int | None) -> int | None:
+    """A number of bytes, or None for any; else ValueError."""
+    if size is not None and (
+        isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_SIZE
+    ):
+        raise ValueError(f"max_size is {size!r}, needed is a number of bytes")
+    return size
 
 
 def rebuild(url: str, headers: dict[str, str] | None, options: dict[str, Any]) -> HTTPReader:
