@@ -54,6 +54,8 @@ class DownloadOptions(TypedDict, total=False):
     durable: bool
     ca_file: str | os.PathLike[str] | None
     proxy: str | None
+    allow_private: bool
+    max_size: int | None
 
 
 class CachingDownloader:
@@ -294,7 +296,7 @@ def download(
         Replace `dest` if it is there.
     durable : bool
         Sync what landed every second, so that a power loss costs no more than that.
-    ca_file, proxy
+    ca_file, proxy, allow_private, max_size
         See `HTTPReader`.
 
     Returns
@@ -342,6 +344,8 @@ def start_download(
     durable: bool = True,
     ca_file: str | os.PathLike[str] | None = None,
     proxy: str | None = None,
+    allow_private: bool = True,
+    max_size: int | None = None,
 ) -> Job[DownloadStatus]:
     """`download` in the background: a handle with ``result()``, ``cancel()`` and ``stats()``."""
     if (dest is None) == (into is None):
@@ -360,6 +364,8 @@ def start_download(
         auth=auth,
         ca_file=ca_file,
         proxy=proxy,
+        allow_private=allow_private,
+        max_size=max_size,
         timeout=timeout,
         connect_timeout=connect_timeout,
         tries=tries,

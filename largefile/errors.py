@@ -37,12 +37,14 @@ __all__ = [
     "NotEnoughSpaceError",
     "NotFoundError",
     "PartialFileError",
+    "PrivateAddressError",
     "ProtocolError",
     "ReadError",
     "RefusedError",
     "SourceChangedError",
     "StalledError",
     "ThrottledError",
+    "TooLargeError",
     "TransferError",
     "UncachedRangeError",
     "UnsizedSourceError",
@@ -308,8 +310,54 @@ class RefusedError(TransferError):
     """401 or 403, or an address that our own rules refuse."""
 
 
+class PrivateAddressError(RefusedError):
+    """The address is not one of the public internet, and `allow_private` is False.
+
+    Attributes
+    ----------
+    host : str
+        The name in the URL, or in a redirect.
+    address : str
+        What it was resolved to; nothing was sent there.
+    """
+
+    def __init__(self, host: str, address: str) -> None:
+        super().__init__(host, address)
+        self.host = host
+        self.address = address
+
+    def __str__(self) -> str:
+        return f"{self.host} is at {self.address}, which is not a public address (allow_private is False)"
+
+
 class ThrottledError(TransferError):
     """429 or 503 until the retries were used up."""
+
+
+class TooLargeError(RefusedError):
+    """The content is larger than `max_size`.
+
+    Attributes
+    ----------
+    name : str
+        Where the content is.
+    allowed : int
+        `max_size`, in bytes.
+    found : int or None
+        Its size in bytes; None where the server did not say it, and more than `allowed` came.
+    """
+
+    resumable = False
+
+    def __init__(self, name: str, allowed: int, found: int | None = None) -> None:
+        super().__init__(name, allowed, found)
+        self.name = name
+        self.allowed = allowed
+        self.found = found
+
+    def __str__(self) -> str:
+        found = "more" if self.found is None else self.found
+        return f"{self.name} has {found} bytes, allowed are {self.allowed} (max_size)"
 
 
 class ProtocolError(TransferError):

@@ -14,14 +14,14 @@ class Fetch:
     """One request for the bytes `first` to `last`, both included; `last` None: to the end.
 
     ``first is None`` asks for the whole content, with no Range header. Each Fetch is used once and is
-    its own identity: two requests for the same bytes are two fetches.
+    its own identity: two requests for the same bytes are two fetches. What may be secret is not shown.
     """
 
     first: int | None
     last: int | None
-    url: str = ""
+    url: str = field(default="", repr=False)
     #: Header fields in the order they are sent, Range and Host left out.
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     #: Redirects and renewals that led to this address, for this request.
     hops: int = 0
 
@@ -55,6 +55,7 @@ class Outcome(Enum):
     HALTED = "halted"  #: we stopped it, or its sink took no more
     RESOLVE = "resolve"  #: no address for the name
     CONNECT = "connect"  #: no connection
+    PRIVATE = "private"  #: not a public address, and no other is allowed; `detail` says which
     TLS = "tls"  #: no trust
     TIMEOUT = "timeout"  #: no connection in time
     NETWORK = "network"  #: reset, or any other failure on the wire

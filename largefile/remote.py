@@ -20,7 +20,8 @@ from largefile.engine.shared import Lease
 from largefile.engine.shelf import stem_of
 from largefile.rules.rate import RateController
 from largefile.stats import DownloadStats
-from largefile.wire.http import HTTPReader, without_userinfo
+from largefile.wire.http import HTTPReader
+from largefile.wire.proxies import without_userinfo
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -50,6 +51,8 @@ class OpenOptions(TypedDict):
     tries: int
     ca_file: str | os.PathLike[str] | None
     proxy: str | None
+    allow_private: bool
+    max_size: int | None
     pickle_headers: bool
 
 
@@ -186,6 +189,8 @@ def open(
     tries: int = 5,
     ca_file: str | os.PathLike[str] | None = None,
     proxy: str | None = None,
+    allow_private: bool = True,
+    max_size: int | None = None,
     pickle_headers: bool = False,
     _control: Control | None = None,  # who can cancel the first request
 ) -> RemoteFile:
@@ -217,8 +222,11 @@ def open(
         Most bytes that are fetched beyond what was read; 0: none.
     buffer_size : int
         Bytes of memory that small reads are served from.
-    headers, auth, ca_file, proxy, connect_timeout
+    headers, auth, ca_file, proxy, max_size, connect_timeout
         See `HTTPReader`.
+    allow_private : bool
+        See `HTTPReader`. A file with False shares no engine that one with True has begun; it gets a temporary
+        cache beside it, and the caller's `cache` is then busy.
     rate : RateController or int, optional
         Limits; an int is bytes a second.
     timeout : float
@@ -270,6 +278,8 @@ def open(
             tries=tries,
             ca_file=ca_file,
             proxy=proxy,
+            allow_private=allow_private,
+            max_size=max_size,
             pickle_headers=pickle_headers,
         ),
         _control or Control(),
@@ -285,6 +295,8 @@ def _open(url: str, options: OpenOptions, control: Control) -> RemoteFile:
         auth=options["auth"],
         ca_file=options["ca_file"],
         proxy=options["proxy"],
+        allow_private=options["allow_private"],
+        max_size=options["max_size"],
         timeout=options["timeout"],
         connect_timeout=options["connect_timeout"],
         tries=options["tries"],

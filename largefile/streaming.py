@@ -410,6 +410,8 @@ def stream(
     tries: int = 5,
     ca_file: str | os.PathLike[str] | None = None,
     proxy: str | None = None,
+    allow_private: bool = True,
+    max_size: int | None = None,
     **options: Unpack[StreamOptions],
 ) -> StreamingDownloader:
     """Read the content of `url` in order while many ranges of it are fetched at once, in bounded memory.
@@ -420,7 +422,7 @@ def stream(
         http or https, without credentials in it.
     block_size : int or "auto"
         Bytes that are handed on together, 4 KiB to 1 GiB.
-    headers, auth, timeout, connect_timeout, tries, ca_file, proxy
+    headers, auth, timeout, connect_timeout, tries, ca_file, proxy, allow_private, max_size
         See `largefile.download`.
     options
         See `StreamingDownloader`.
@@ -449,6 +451,8 @@ def stream(
         auth=auth,
         ca_file=ca_file,
         proxy=proxy,
+        allow_private=allow_private,
+        max_size=max_size,
         timeout=timeout,
         connect_timeout=connect_timeout,
         tries=tries,

@@ -157,3 +157,11 @@ def test_every_module_can_be_imported_first(path):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = largefile.nothing
+
+
+def test_what_listens_listens_on_loopback_only():
+    """The demonstration's server and those of the tests: nobody else's business."""
+    text = "\n".join(path.read_text() for path in modules())
+    listening = re.findall(r"create_server\(([^)]*\))|start_server\(([^)]*)|(\.bind\(|\.listen\()", text)
+    assert listening
+    assert {places for places in listening if any(places)} == {('("127.0.0.1", 0)', "", "")}

@@ -53,6 +53,11 @@ def test_a_status_line_that_is_none_has_status_0(line, status, version):
     assert parse_head([line]) == Response(status, {}, version)
 
 
+@pytest.mark.parametrize("number", ["1234", "20", "2 0", "9" * 5000, "\u0662\u0660\u0660"])
+def test_a_status_of_other_than_three_digits_is_0(number):
+    assert parse_head([f"HTTP/1.1 {number} OK\r\n".encode()]).status == 0
+
+
 def test_a_repeated_field_is_one_with_commas():
     # Two Content-Lengths that differ must not look like one: RFC 9110 section 5.2.
     lines = [b"HTTP/1.1 200 OK", b"Content-Length: 5", b"X: 1", b"content-length: 6"]

@@ -138,6 +138,16 @@ def test_a_permanent_refusal_is_asked_once(dest, status, error):
     assert names(dest.parent) == set()
 
 
+def test_a_content_length_of_thousands_of_digits_is_no_length(dest):
+    """libcurl lets it pass; `int` raises ValueError for it, which would be no error of ours."""
+    lie = always(status=404, headers={"Content-Length": "9" * 5000}, close=True)
+    with LoopbackServer(CONTENT, behave=lie) as server, pytest.raises(NotFoundError):
+        get(server, dest)
+    lie = always(headers={"Content-Length": "9" * 5000}, close=True)
+    with LoopbackServer(CONTENT, behave=lie) as server, pytest.raises(ProtocolError):
+        get(server, dest, tries=2)
+
+
 def test_a_refusal_in_the_middle_ends_the_download_and_keeps_what_came(dest):
     with LoopbackServer(CONTENT, behave=after(5, status=404)) as server:
         with pytest.raises(NotFoundError) as caught:

@@ -46,9 +46,9 @@ texts = st.none() | st.text(max_size=60)
 headers = st.builds(
     Header,
     content_size=st.integers(0, 2**63 - 1),
-    block_size=st.integers(1, 2**63 - 1),
+    block_size=st.integers(16, 2**63 - 1),  # an index of more blocks has no size that a file can have
     file_id=st.binary(min_size=16, max_size=16),
-    generation=st.integers(0, 2**64 - 1),
+    generation=st.integers(0, 2**64 - 2),
     state=st.sampled_from(State),
     etag=texts,
     last_modified=texts,
@@ -124,6 +124,37 @@ def test_strings_that_are_too_long_stand_as_their_digest():
     assert again.last_modified.startswith("sha256:")
     assert again.host == "h" * 256
     assert decode(encode(again), "x") == again
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"generation": 2**64 - 1}, "none can follow"),
+        ({"content_size": 2**63 - 1, "block_size": 1}, "blocks of 1"),
+        ({"content_size": 2**60, "block_size": 1}, "blocks of 1"),
+        ({"content_size": 2**63}, "9223372036854775808 bytes"),
+        ({"block_size": 0}, "blocks of 0"),
+    ],
+)
+def test_a_header_that_nobody_can_go_on_from_is_corrupt(tmp_path, changes, words):
+    """Its checksum is right, so it was made so. It is a typed error all the same, and nothing is done."""
+    new_cache(tmp_path, 1000, BLOCK).close()
+    path = tmp_path / "x.part.idx"
+    raw = bytearray(path.read_bytes())
+    slot = encode(Header(**{"content_size": 1000, "block_size": BLOCK, "file_id": bytes(16)} | changes))
+    path.write_bytes(slot * 2 + raw[2 * SLOT_SIZE :])
+    with pytest.raises(IndexCorruptError, match=words):
+        reopen(tmp_path)
+    assert path.read_bytes() == slot * 2 + raw[2 * SLOT_SIZE :]
+
+
+def test_a_string_longer_than_we_write_is_corrupt():
+    slot = bytearray(encode(Header(10, 4, bytes(16), host="h" * 256)))
+    at = slot.index(b"h" * 256) - 2
+    slot[at : at + 2] = (257).to_bytes(2, "little")
+    slot[-8:] = struct.pack("<Q", xxhash.xxh3_64_intdigest(bytes(slot[:-8])))
+    with pytest.raises(IndexCorruptError, match="257 bytes of host"):
+        decode(bytes(slot), "x")
 
 
 def test_every_string_at_its_longest_fits():

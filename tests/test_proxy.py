@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import select
 import socket
 import socketserver
 import threading
 
 import pytest
+from authority import Authority
+from server_tools import get, noise
 
 import largefile
+from largefile.testing.server import LoopbackServer
 
 
 class Tunnel(socketserver.BaseRequestHandler):
@@ -21,6 +25,7 @@ class Tunnel(socketserver.BaseRequestHandler):
             head += self.request.recv(4096)
         method, target, _ = head.split(b" ", 2)
         self.server.asked.append((method, target))
+        self.server.heads.append(head)
         host, _, port = target.decode().rpartition(":")
         with socket.create_connection((host, int(port)), timeout=10) as out:
             self.request.sendall(b"HTTP/1.1 200 Connection established\r\nX-Proxy: yes\r\n\r\n")
@@ -45,7 +50,7 @@ class Proxy(socketserver.ThreadingTCPServer):
 @pytest.fixture
 def proxy():
     with Proxy(("127.0.0.1", 0), Tunnel) as server:
-        server.asked = []
+        server.asked, server.heads = [], []
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -76,3 +81,27 @@ def test_https_through_a_proxy_arrives_whole_and_in_parallel(
     assert status.verified_by == "strong-etag"
     assert {method for method, _ in proxy.asked} == {b"CONNECT"}
     assert len(proxy.asked) > 1, "one tunnel for each connection"
+
+
+def test_a_proxy_is_told_its_own_password_and_nothing_that_is_for_the_server(proxy, tmp_path):
+    """And the server is not told the proxy's."""
+    authority, content = Authority(tmp_path), noise(256 << 10)
+    with LoopbackServer(content, tls=authority.context("127.0.0.1")) as server:
+        get(
+            server,
+            tmp_path / "x",
+            ca_file=authority.ca_file,
+            proxy=f"http://us:PROXY@127.0.0.1:{proxy.server_address[1]}",
+            headers={"X-Key": "SERVER", "Proxy-Authorization": "SERVER", "Cookie": "SERVER"},
+            auth="SERVER",
+        )
+    assert (tmp_path / "x").read_bytes() == content
+    assert proxy.heads
+    for head in proxy.heads:
+        assert b"SERVER" not in head
+        assert b"\r\nProxy-Authorization: Basic " + base64.b64encode(b"us:PROXY") in head
+    for request in server.requests:
+        assert [request.headers[name] for name in ("x-key", "proxy-authorization", "cookie")] == [
+            "SERVER"
+        ] * 3
+        assert base64.b64encode(b"us:PROXY").decode() not in str(request.headers)

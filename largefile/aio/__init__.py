@@ -37,6 +37,8 @@ if TYPE_CHECKING:
         tries: int
         ca_file: str | os.PathLike[str] | None
         proxy: str | None
+        allow_private: bool
+        max_size: int | None
 
 
 __all__ = ["File", "Stream", "download", "open", "stream"]

@@ -22,6 +22,7 @@ __all__ = [
     "rate",
     "size",
     "size_or_auto",
+    "size_or_none",
 ]
 
 #: The kinds of proxies that libcurl knows.
@@ -50,6 +51,11 @@ def size(context: Context, parameter: Parameter, value: str) -> int:
     except ValueError:
         text = f"{value!r} is not a size in bytes, such as 65536, 64K or 1M"
         raise click.BadParameter(text, context, parameter) from None
+
+
+def size_or_none(context: Context, parameter: Parameter, value: str | None) -> int | None:
+    """Bytes, as people write them, 0 too; None where nothing was said."""
+    return None if value is None else offset(context, parameter, value)
 
 
 def offset(context: Context, parameter: Parameter, value: str) -> int:

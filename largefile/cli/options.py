@@ -7,7 +7,16 @@ from typing import Any, TypeAlias
 
 import click
 
-from largefile.cli.inputs import count_or_auto, credentials, headers, offset, proxy, rate, size_or_auto
+from largefile.cli.inputs import (
+    count_or_auto,
+    credentials,
+    headers,
+    offset,
+    proxy,
+    rate,
+    size_or_auto,
+    size_or_none,
+)
 
 __all__ = ["CAT", "GET", "renamed", "with_options"]
 
@@ -90,6 +99,17 @@ PROXY = click.option(
     metavar="URL",
     help="Use this proxy, of http, https or socks; '' for none. [default: by the environment]",
 )
+NO_PRIVATE = click.option(
+    "--no-private",
+    "allow_private",
+    flag_value=False,
+    default=True,
+    type=bool,
+    help="Connect to public addresses only, for a URL of a stranger; not through a proxy.",
+)
+MAX_SIZE = click.option(
+    "--max-size", callback=size_or_none, metavar="SIZE", help="Refuse what is larger, e.g. 10G."
+)
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens, and show tracebacks.")
 
@@ -121,6 +141,8 @@ GET: list[Option] = [
     ),
     CA_FILE,
     PROXY,
+    NO_PRIVATE,
+    MAX_SIZE,
     QUIET,
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout at the end."),
     VERBOSE,
@@ -155,6 +177,8 @@ CAT: list[Option] = [
     DEADLINE,
     CA_FILE,
     PROXY,
+    NO_PRIVATE,
+    MAX_SIZE,
     QUIET,
     VERBOSE,
 ]

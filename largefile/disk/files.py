@@ -6,6 +6,7 @@ import contextlib
 import errno
 import mmap
 import os
+import secrets
 import stat
 import sys
 from collections.abc import Callable
@@ -81,11 +82,18 @@ class LocalFile:
 
     @classmethod
     def open(cls, path: str, ops: FileOps = REAL, *, writable: bool = True) -> LocalFile:
-        """Open a file that is there. MissingFileError (a FileNotFoundError) if it is not."""
+        """Open a file that is there. MissingFileError (a FileNotFoundError) if it is not.
+
+        PartialFileError if it is no regular file, or is to be written and belongs to another user.
+        """
         fd = ops.open(path, os.O_RDWR if writable else os.O_RDONLY)
         try:
-            if not stat.S_ISREG(ops.fstat(fd, path).st_mode):
+            found = ops.fstat(fd, path)
+            if not stat.S_ISREG(found.st_mode):
                 raise PartialFileError(path, "it is not a regular file")
+            if writable and not is_ours(found, path, ops):
+                # Who owns it can change it under us, and have it after us.
+                raise PartialFileError(path, f"it belongs to another user (number {found.st_uid})")
             return cls(path, fd, ops, writable=writable)
         except BaseException:
             ops.close(fd, path)
@@ -207,3 +215,19 @@ class LocalFile:
         if self.fd < 0:
             raise ValueError(f"{self.name} is closed")
         return self.fd
+
+
+def is_ours(found: os.stat_result, path: str, ops: FileOps) -> bool:
+    """Whether a file is this user's, or of whom every new file beside it is, as on exFAT and some NFS."""
+    if found.st_uid == os.geteuid():
+        return True
+    trial = str(Path(path).with_name(f".largefile-{secrets.token_hex(8)}"))
+    try:
+        fd = ops.open(trial, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    except CacheError:
+        return False
+    try:
+        return ops.fstat(fd, trial).st_uid == found.st_uid
+    finally:
+        ops.close(fd, trial)
+        ops.unlink(trial)

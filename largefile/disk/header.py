@@ -48,6 +48,7 @@ _NONE = 0xFFFF
 #: Longer strings are stored as the ``sha256:`` of themselves. The sum of all leaves room in the slot.
 _LIMITS = {"etag": 1024, "last_modified": 256, "digest": 256, "url": 1024, "host": 256}
 _NO_BOOT = bytes(16)
+_LAST_GENERATION = 2**64 - 1
 
 
 class State(enum.IntEnum):
@@ -198,8 +199,10 @@ def _decode(slot: bytes) -> Header:
     (generation, file_id, size, block, state, clean, inode, mtime, boot, pid, started) = _FIXED.unpack_from(
         slot, _TOP.size
     )
-    if size > MAX_SIZE or not 1 <= block <= MAX_SIZE:
+    if size > MAX_SIZE or not 1 <= block <= MAX_SIZE or Layout.of(num_blocks(size, block)).size > MAX_SIZE:
         raise ValueError(f"{size} bytes in blocks of {block}")
+    if generation == _LAST_GENERATION:
+        raise ValueError(f"generation {generation}, which none can follow")
     strings: dict[str, str | None] = {}
     at = _TOP.size + _FIXED.size
     for name in _LIMITS:
@@ -208,7 +211,7 @@ def _decode(slot: bytes) -> Header:
         if length == _NONE:
             strings[name] = None
             continue
-        if at + length > _SUM_AT:
+        if length > _LIMITS[name]:
             raise ValueError(f"{length} bytes of {name}")
         strings[name] = slot[at : at + length].decode("utf-8", "surrogateescape")
         at += length

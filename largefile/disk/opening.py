@@ -15,7 +15,7 @@ from largefile.core.bitmap import Bitmap
 from largefile.core.byteranges import ByteRanges
 from largefile.disk.fileops import REAL, FileOps
 from largefile.disk.files import CacheFile, LocalFile
-from largefile.disk.header import Header
+from largefile.disk.header import Header, State
 from largefile.disk.index import Index, read_header
 from largefile.disk.locks import Lock
 from largefile.disk.recovery import Facts, believe, recover
@@ -134,6 +134,8 @@ def open_for_writing(
         size = index.header.content_size
         _check_name(data)
         _check_size(data, size)
+        if isinstance(data, LocalFile) and index.header.state is not State.PUBLISHED:
+            _check_links(data)  # a publication makes a second name, and may have been cut short
         ops = _ops_of(index_file)
         facts = facts_of(data, ops)  # before the reservation, which changes the mtime
         reserved = whole and _reserve(data, size, progress)
@@ -177,7 +179,11 @@ def facts_of(data: CacheFile, ops: FileOps) -> Facts:
 
 
 def take_lock(index_file: LocalFile) -> Lock:
-    """The one writer's lock; CacheBusyError, with the last known owner, if somebody else has it."""
+    """The one writer's lock; CacheBusyError, with the last known owner, if somebody else has it.
+
+    PartialFileError for an index that has other names as well, which are not of our making.
+    """
+    _check_links(index_file)
     lock = index_file.lock()
     if lock is None:
         raise CacheBusyError(index_file.name, _owner(index_file))
@@ -195,6 +201,12 @@ def _check_name(data: CacheFile) -> None:
     """The data was opened before the lock was taken: whoever had it may have begun anew meanwhile."""
     if isinstance(data, LocalFile) and not data.is_named():
         raise PartialFileError(data.name, "another file took its name while it was being opened")
+
+
+def _check_links(file: LocalFile) -> None:
+    """What is written in place would change under every name that the file has."""
+    if (links := file.stat().st_nlink) > 1:
+        raise PartialFileError(file.name, f"it is one of {links} hard links to the same file")
 
 
 def _check_size(data: CacheFile, size: int) -> None:

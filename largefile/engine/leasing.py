@@ -127,6 +127,9 @@ class Opening:
         try:
             if not shared.works:
                 shared.begin(self._source, self._options, probe)
+                shared.allow_private = self._source.allow_private
+            elif shared.allow_private and not self._source.allow_private:
+                raise CacheBusyError(self._source.name, "a file that may go to private addresses")
             else:
                 shared.check(probe.identity)
                 self._source.close()

@@ -48,7 +48,7 @@ class Passage:
         self._any_end = any_end
         self._ring = ring
         self._lane = ring.lane()
-        self._fetch, self._sink = probe.fetch, probe.sink
+        self._fetch, self._sink, self._most = probe.fetch, probe.sink, probe.most
         self._timeout = options.timeout
         self._receiving: Receiving | None = None
         self._head = 0  # the block that the window begins with
@@ -60,6 +60,7 @@ class Passage:
     def begin(self) -> None:
         """Have the body flow at the first `step`."""
         self._lane.aim(self._sink, 0, -(-self._ring.content_size // self._ring.block_size))
+        self._sink.limit = self._sink.stop if self._most is None else min(self._most, self._sink.stop)
         self._source.begin_use()
         self._control.on_cancel(self._source.transport().wake)
         self._receiving = Receiving(self._source.transport(), self._fetch, self._sink, self._timeout)
@@ -69,8 +70,8 @@ class Passage:
 
         Raises
         ------
-        NetworkError, StalledError
-            It ended, and nothing tells that it was whole; or no byte came for too long.
+        NetworkError, StalledError, TooLargeError
+            It ended, and nothing tells that it was whole; no byte came for too long; or more than may come.
         """
         if self._receiving is None:
             return False

@@ -48,6 +48,7 @@ class Shared:
         self.cache = cache
         self.store: ReadableStore = cache if isinstance(cache, LocalDownloadCache) else ForeignStore(cache)
         self.users = 0
+        self.allow_private = True  # whether the engine may go to private addresses
         self.gone = threading.Event()
         self.content: Content | None = None
         self._owned = owned

@@ -56,12 +56,15 @@ def fetch_unsized(
     ------
     NetworkError, StalledError
         The end did not come.
+    TooLargeError
+        More came than may come.
     """
     if probe.fetch is None or probe.sink is None:
         raise InternalError("an unsized answer without a body")
     sink, lane = probe.sink, _Appender(file)
     try:
         lane.aim(sink)
+        sink.limit = sink.stop if probe.most is None else probe.most
         watch(sink)
 
         def check() -> None:

@@ -37,7 +37,8 @@ _PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:]*))?")
 _HOST = re.compile(r"[A-Za-z0-9._~-]+")
-_ZONE = re.compile(r"%25[A-Za-z0-9._~-]+")
+#: RFC 6874 for the zone. `ipaddress` would take nearly anything for one.
+_LITERAL = re.compile(r"\[([0-9A-Fa-f:.]+)(?:%25[A-Za-z0-9._~-]+)?\]")
 #: Characters that IDNA 2003 and IDNA 2008 turn into different hosts.
 _AMBIGUOUS = re.compile("[ßς\u200c\u200d]")
 
@@ -202,7 +203,9 @@ def _check_characters(url: str) -> None:
 def _host(host: str, url: str) -> str:
     try:
         if host.startswith("["):
-            ipaddress.IPv6Address(_ZONE.sub("", host[1:-1], count=1))
+            if (literal := _LITERAL.fullmatch(host)) is None:
+                raise ValueError
+            ipaddress.IPv6Address(literal[1])
             return host.lower()
         if _AMBIGUOUS.search(host):
             raise ValueError

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -46,6 +47,8 @@ class LoopbackServer:
         Body bytes a second for each response.
     behave : callable, optional
         Called with each `Request`, from the connections' threads; returns a `Behaviour`, or None.
+    tls : ssl.SSLContext, optional
+        Speak https, with this context's certificate.
 
     Examples
     --------
@@ -67,7 +70,9 @@ class LoopbackServer:
         last_modified: str | None = DATE,
         rate: float | None = None,
         behave: Callable[[Request], Behaviour | None] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self._last_modified = last_modified
         self._version = Content.of(content, etag, last_modified)
         self._versions = 1
@@ -92,9 +97,9 @@ class LoopbackServer:
     def url(self) -> str:
         return self.at("/file.bin")
 
-    def at(self, path: str) -> str:
-        """The URL of a path; each has the same content."""
-        return f"http://127.0.0.1:{self.port}{path}"
+    def at(self, path: str, host: str = "127.0.0.1") -> str:
+        """The URL of a path, by any name of this machine; each has the same content."""
+        return f"{'https' if self._tls is not None else 'http'}://{host}:{self.port}{path}"
 
     @property
     def content(self) -> Content:
@@ -170,6 +175,9 @@ class LoopbackServer:
     def _serve(self, conn: socket.socket, number: int) -> None:
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            if self._tls is not None:
+                conn = self._secured(conn, self._tls)
+                conn.do_handshake()
             with conn.makefile("rb") as stream:
                 while (request := self._read_request(stream, number)) is not None:
                     try:
@@ -183,6 +191,13 @@ class LoopbackServer:
             with self._lock:
                 self._open.discard(conn)
             conn.close()
+
+    def _secured(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        conn = tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._open.discard(plain)
+            self._open.add(conn)
+        return conn
 
     def _read_request(self, stream: BinaryIO, connection: int) -> Request | None:
         parts = stream.readline(65536).decode("latin-1").split()
@@ -249,7 +264,8 @@ class LoopbackServer:
         """Wait; True as soon as the client has left, or the server is closed."""
         until = time.monotonic() + seconds
         ready, _, _ = select.select([conn], [], [], max(0.0, until - time.monotonic()))
-        return bool(ready) and not conn.recv(1, socket.MSG_PEEK)
+        # Over TLS nobody can peek; a client that waits for an answer has nothing to send but its end.
+        return bool(ready) and (self._tls is not None or not conn.recv(1, socket.MSG_PEEK))
 
     def _stall(self, conn: socket.socket) -> bool:
         with contextlib.suppress(OSError):

@@ -15,18 +15,22 @@ Traps that shape this file:
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pycurl
 
 from largefile.core.sink import BlockSink
 from largefile.events import Answered, Ended, Fetch, Outcome, Response
+from largefile.rules.content_range import content_length
+from largefile.wire.door import Door
+from largefile.wire.proxies import without_proxy
 from largefile.wire.transport import Accept
 
 __all__ = ["CurlSettings", "CurlTransport"]
@@ -64,15 +68,18 @@ OUTCOMES = {
 class CurlSettings:
     """What every transfer of a driver has in common.
 
-    Times are seconds. `ca_file` None leaves the choice to libcurl's own search.
+    Times are seconds. `ca_file` None leaves the choice to libcurl's own search. Without `allow_private` there
+    must be no proxy: it is the proxy that would be judged.
     """
 
     ca_file: str | None = None
-    proxy: str | None = None  # None: by the environment; "": none
+    #: None: by the environment; "": none. Not shown, as it may hold a password.
+    proxy: str | None = field(default=None, repr=False)
     connect_timeout: float = 10.0
     max_connections: int = 32
     buffer_size: int = BUFFER_SIZE
     user_agent: str = "largefile"
+    allow_private: bool = True
 
 
 class _Drain:
@@ -94,6 +101,7 @@ class _Transfer:
         "admitted",
         "answered",
         "curl",
+        "door",
         "fetch",
         "lines",
         "news",
@@ -113,6 +121,7 @@ class _Transfer:
         self.lines: list[bytes] = []
         self.answered = self.admitted = self.refused = False
         self.response: Response | None = None
+        self.door: Door | None = None
 
     def on_header(self, line: bytes) -> int | None:
         """Called by libcurl for each line of the head, the blank one at its end included."""
@@ -144,6 +153,8 @@ class _Transfer:
     def outcome(self, code: int) -> Outcome:
         if self.refused:
             return Outcome.REFUSED
+        if code == pycurl.E_COULDNT_CONNECT and self.door is not None and self.door.is_shut:
+            return Outcome.PRIVATE
         outcome = OUTCOMES.get(code, Outcome.NETWORK)
         if outcome is Outcome.DONE and self.response is not None and not is_framed(self.response):
             return Outcome.UNFRAMED
@@ -154,7 +165,7 @@ def parse_head(lines: Sequence[bytes]) -> Response:
     """The lines of a head, as libcurl hands them over, as a `Response`."""
     start = lines[0].decode("latin-1").split(None, 2) if lines else []
     version = start[0].partition("/")[2] if start else ""
-    status = int(start[1]) if len(start) > 1 and start[1].isascii() and start[1].isdigit() else 0
+    status = int(start[1]) if len(start) > 1 and re.fullmatch("[0-9]{3}", start[1]) else 0
     headers: dict[str, str] = {}
     for raw in lines[1:]:
         name, colon, value = raw.decode("latin-1").partition(":")
@@ -173,6 +184,15 @@ def is_framed(response: Response) -> bool:
         or "chunked" in response.headers.get("transfer-encoding", "").lower()
         or response.status in (204, 304)
     )
+
+
+def is_small(response: Response) -> bool:
+    """Whether reading the body and dropping it costs less than another connection."""
+    try:
+        length = content_length(response.headers)
+    except ValueError:
+        return False
+    return length is not None and length <= DRAIN_LIMIT
 
 
 class CurlTransport:
@@ -220,6 +240,9 @@ class CurlTransport:
         curl.setopt(pycurl.HEADERFUNCTION, transfer.on_header)
         curl.setopt(pycurl.WRITEFUNCTION, sink, use_memoryview=True)
         curl.setopt(pycurl.MAX_RECV_SPEED_LARGE, self._speed)
+        if not self._settings.allow_private:
+            transfer.door = Door()
+            transfer.door.watch(curl)
         self._by_curl[curl] = self._by_fetch[fetch] = transfer
         self._multi.add_handle(curl)
 
@@ -234,8 +257,7 @@ class CurlTransport:
         if transfer is None or transfer.admitted:
             return
         transfer.refused = transfer.admitted = True
-        length = transfer.response.headers.get("content-length", "") if transfer.response else ""
-        if length.isascii() and length.isdigit() and int(length) <= DRAIN_LIMIT:
+        if transfer.response is not None and is_small(transfer.response):
             transfer.curl.setopt(pycurl.WRITEFUNCTION, _Drain(DRAIN_LIMIT))
             self._unpause(transfer)
         else:
@@ -392,7 +414,10 @@ class CurlTransport:
     def _finish(self, curl: Any, code: int, text: str) -> None:
         transfer = self._by_curl.get(curl)
         if transfer is not None:
-            self._end(transfer, transfer.outcome(code), code, text)
+            outcome = transfer.outcome(code)
+            if outcome is Outcome.PRIVATE and transfer.door is not None:
+                text = transfer.door.refused or ""
+            self._end(transfer, outcome, code, text)
 
     def _end(self, transfer: _Transfer, outcome: Outcome, code: int = 0, detail: str = "") -> None:
         curl = transfer.curl
@@ -400,10 +425,12 @@ class CurlTransport:
         self._multi.remove_handle(curl)
         curl.unsetopt(pycurl.WRITEFUNCTION)
         curl.unsetopt(pycurl.HEADERFUNCTION)
+        if transfer.door is not None:
+            transfer.door.leave(curl)
         self._idle.append(curl)
         # An answer that nobody has seen yet is void now.
         self._news[:] = [n for n in self._news if n.fetch is not transfer.fetch]
-        self._news.append(Ended(transfer.fetch, outcome, detail, code))
+        self._news.append(Ended(transfer.fetch, outcome, without_proxy(detail), code))
 
 
 #: After a fork the child must neither use nor close what it shares with its parent: closing a TLS connection

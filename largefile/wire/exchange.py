@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from largefile.core.sink import BlockSink
-from largefile.errors import NetworkError, StalledError
+from largefile.errors import NetworkError, StalledError, TooLargeError
 from largefile.events import Answered, Ended, Fetch, Outcome
 from largefile.wire.transport import Transport
 
@@ -30,9 +30,13 @@ def check_whole(name: str, ended: Ended, sink: BlockSink, any_end: bool) -> None
     ------
     NetworkError
         The end did not come. What the sink has kept is raised as it is.
+    TooLargeError
+        More came than the sink's limit allows.
     """
     if sink.error is not None:
         raise sink.error
+    if sink.overrun:
+        raise TooLargeError(name, sink.limit)
     if ended.outcome is Outcome.DONE or (any_end and ended.outcome is Outcome.UNFRAMED):
         return
     what = "nothing tells that it was whole" if ended.outcome is Outcome.UNFRAMED else ended.detail

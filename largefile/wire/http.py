@@ -10,27 +10,29 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO
 
+from largefile.core.ranges import MAX_SIZE
 from largefile.core.sink import BlockSink
 from largefile.errors import (
     LargeFileError,
     NetworkError,
+    PrivateAddressError,
     ProtocolError,
     ReadError,
     StalledError,
+    TooLargeError,
     UnsizedSourceError,
 )
 from largefile.events import Ended, Fetch, Outcome, Response
 from largefile.rules.actions import Fault
 from largefile.rules.identity import Identity
 from largefile.rules.ranged_http import judge
-from largefile.rules.redirects import MAX_HOPS, check_url, display_url, follow, headers_for
+from largefile.rules.redirects import MAX_HOPS, check_url, display_url, follow, headers_for, origin
 from largefile.rules.retry import Backoff, RetryResponse
 from largefile.rules.sizing import auto_block_size
 from largefile.rules.verdict import Kind, Verdict
@@ -38,6 +40,7 @@ from largefile.wire.ca import choose_ca_file
 from largefile.wire.curl import CurlSettings, CurlTransport
 from largefile.wire.exchange import Whole, first_event, receive
 from largefile.wire.fields import check_fields
+from largefile.wire.proxies import direct, without_userinfo
 from largefile.wire.readers import MIB, Probe
 
 __all__ = ["HTTPReader"]
@@ -79,6 +82,13 @@ class HTTPReader:
         Certificate authorities to trust; see `largefile.wire.ca.choose_ca_file` for the default.
     proxy
         A proxy's URL; None: by the environment, ``""``: none. A user and a password in it are not pickled.
+    allow_private
+        False: connect to addresses of the public internet only, whatever names and redirects say; anything
+        else is a `PrivateAddressError`. For URLs that strangers choose. What counts is the address that is
+        connected to, so there is no proxy: one that is given is a ValueError, the environment's is not used.
+    max_size
+        The most bytes that the content may have; more is a `TooLargeError`, before any of it is fetched where
+        the server says the size, and else once more has come.
     timeout
         Seconds without a byte after which a transfer is given up and made again.
     connect_timeout
@@ -106,6 +116,8 @@ class HTTPReader:
         auth: tuple[str, str] | str | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         proxy: str | None = None,
+        allow_private: bool = True,
+        max_size: int | None = None,
         timeout: float = 20.0,
         connect_timeout: float = 10.0,
         tries: int = 5,
@@ -116,7 +128,9 @@ class HTTPReader:
         self._headers = check_fields(headers, auth)
         self._options: dict[str, Any] = {
             "ca_file": ca_file,
-            "proxy": proxy,
+            "proxy": proxy if allow_private else direct(proxy),
+            "allow_private": allow_private,
+            "max_size": check_max_size(max_size),
             "timeout": positive("timeout", timeout),
             "connect_timeout": positive("connect_timeout", connect_timeout),
             "tries": tries,
@@ -129,7 +143,10 @@ class HTTPReader:
             raise ValueError(f"tries is {tries}, needed is at least 1")
         self._pickled_headers = dict(headers or {}) if pickle_headers else None
         self._settings = CurlSettings(
-            ca_file=choose_ca_file(ca_file), proxy=proxy, connect_timeout=connect_timeout
+            ca_file=choose_ca_file(ca_file),
+            proxy=self._options["proxy"],
+            connect_timeout=connect_timeout,
+            allow_private=bool(allow_private),
         )
         self._transport: CurlTransport | None = None
         self._resolved = self.url
@@ -176,6 +193,11 @@ class HTTPReader:
         """The preferred block size in bytes, if one was given."""
         size: int | None = self._options["block_size"]
         return size
+
+    @property
+    def allow_private(self) -> bool:
+        """Whether it may connect to addresses that are not of the public internet."""
+        return self._settings.allow_private
 
     def digest(self) -> str | None:
         return None
@@ -312,6 +334,9 @@ class HTTPReader:
         return replace(self.request(first, last), hops=fetch.hops + 1)
 
     def fault(self, ended: Ended) -> Fault:
+        if ended.outcome is Outcome.PRIVATE:
+            refused = PrivateAddressError(origin(ended.fetch.url)[1], ended.detail)
+            return Fault(refused, retryable=False, fatal=True)
         words, retryable, pushback = FAULTS[ended.outcome]
         detail = f": {ended.detail}" if ended.detail else ""
         error = NetworkError(f"{words} {self.name}{detail}", ended.code)
@@ -361,10 +386,14 @@ class HTTPReader:
 
     def _pin(self, fetch: Fetch, verdict: Verdict, sink: BlockSink) -> Probe:
         found = verdict.identity or Identity(None, None, 0)
+        most: int | None = self._options["max_size"]
+        if most is not None and (found.size or 0) > most:
+            self.close()  # and with it the body that is held
+            raise TooLargeError(self.name, most, found.size)
         self._identity = found
         self._content_type = verdict.content_type
         held = verdict.kind is not Kind.EMPTY
-        return Probe(found, fetch, verdict, sink) if held else Probe(found)
+        return Probe(found, fetch, verdict, sink, most) if held else Probe(found)
 
     def _pause(self, verdict: Verdict, backoff: Backoff, check: Callable[[], object]) -> None:
         """Wait before the next try of the first request; raises when there is none."""
@@ -388,19 +417,13 @@ def positive(name: str, seconds: float) -> float:
     return seconds
 
 
-def without_userinfo(proxy: str | None) -> str | None:
-    """A proxy's URL, with or without a scheme, without the user and the password that it may hold.
-
-    Examples
-    --------
-    >>> without_userinfo("http://me:secret@proxy:3128"), without_userinfo("me:secret@proxy:3128")
-    ('http://proxy:3128', 'proxy:3128')
-    """
-    if proxy is None or "@" not in proxy:
-        return proxy
-    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", proxy)
-    # By the last @: a password may hold another one, or a slash, whatever the standard says.
-    return (scheme[0] if scheme else "") + proxy.rpartition("@")[2]
+def check_max_size(size: int | None) -> int | None:
+    """A number of bytes, or None for any; else ValueError."""
+    if size is not None and (
+        isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_SIZE
+    ):
+        raise ValueError(f"max_size is {size!r}, needed is a number of bytes")
+    return size
 
 
 def rebuild(url: str, headers: dict[str, str] | None, options: dict[str, Any]) -> HTTPReader:

@@ -59,6 +59,8 @@ class Probe:
     fetch: Fetch | None = None
     verdict: Verdict | None = None
     sink: BlockSink | None = None
+    #: The most bytes that a body may have whose size nobody said; None: any number.
+    most: int | None = None
 
 
 class Source(Protocol):

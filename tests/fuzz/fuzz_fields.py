@@ -1,0 +1,108 @@
+"""The header fields: whatever a server sends is a value, or a ValueError where one is promised."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+from harness import Harness, texts
+
+from largefile.rules.content_range import content_length, parse_content_range
+from largefile.rules.identity import Identity, Match, http_date, parse_digest
+from largefile.rules.retry import retry_after
+
+LARGEST = 2**63 - 1
+
+
+def content_range(data: bytes) -> None:
+    (value,) = texts(data, 1)
+    try:
+        found = parse_content_range(value)
+    except ValueError:
+        return
+    if found.first is None:
+        assert found.last is None
+        assert 0 <= found.total <= LARGEST
+        again = f"bytes */{found.total}"
+    else:
+        assert 0 <= found.first <= found.last < (LARGEST if found.total is None else found.total) <= LARGEST
+        again = f"bytes {found.first}-{found.last}/{'*' if found.total is None else found.total}"
+    assert parse_content_range(again) == found
+
+
+def length(data: bytes) -> None:
+    (value,) = texts(data, 1)
+    try:
+        found = content_length({"content-length": value})
+    except ValueError:
+        return
+    assert 0 <= found <= LARGEST
+    assert content_length({"content-length": str(found)}) == found
+
+
+def waiting(data: bytes) -> None:
+    value, now = texts(data, 2)
+    wall_now = float(int.from_bytes(now.encode()[:5], "big"))
+    found = retry_after(value, wall_now)
+    assert found is None or 0 <= found <= 300
+    if found is not None:
+        assert retry_after(value, wall_now, cap=1.0) <= min(found, 1.0)
+
+
+def date(data: bytes) -> None:
+    (value,) = texts(data, 1)
+    found = http_date(value)
+    assert found is None or math.isfinite(found)
+
+
+def identity(data: bytes) -> None:
+    etag, last_modified, other = texts(data, 3)
+    found = Identity.from_headers({"etag": etag, "last-modified": last_modified}, 7)
+    fields = {"etag": found.etag or "", "last-modified": found.last_modified or ""}
+    if len(etag) + len(last_modified) < 250:  # no digest stands for either
+        assert Identity.from_headers(fields, 7) == found, "what was taken is taken again"
+    assert found.difference(found) is None
+    assert (found.compare(found) is Match.EQUAL) == (found.strong_etag or found.last_modified is not None)
+    assert found.describe()
+    assert found.resumable_with(found)[0] == (found.compare(found) is Match.EQUAL)
+    second = Identity.from_headers({"etag": other, "last-modified": last_modified}, 7)
+    assert found.compare(second) is second.compare(found)
+    for text in (found.etag, found.last_modified):
+        assert text is None or len(text.encode("utf-8", "surrogateescape")) <= 1024
+
+
+def digest(data: bytes) -> None:
+    (value,) = texts(data, 1)
+    with contextlib.suppress(ValueError):
+        name, digits = parse_digest(value)
+        assert parse_digest(f"{name}:{digits}") == (name, digits)
+
+
+NUMBERS = (
+    b"0",
+    b"9223372036854775807",
+    b"9223372036854775808",
+    b"18446744073709551616",
+    b"-",
+    b"/",
+    b"*",
+    b",",
+)
+DATES = (b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sunday, 06-Nov-94 08:49:37 GMT", b"Sun Nov  6 08:49:37 1994")
+DATE_WORDS = (b"Nov", b"Feb", b" -0000", b" +9999", b"GMT", b"EST", b"29", b"9999", b":", b",")
+
+HARNESSES = [
+    Harness("content-range", content_range, (b"bytes 0-9/100", b"bytes */100", b"bytes 5-5/*"), NUMBERS),
+    Harness("content-length", length, (b"1000", b"5, 5"), NUMBERS),
+    Harness("retry-after", waiting, (b"120", b"0.5\n\x39", *DATES), (*NUMBERS, *DATE_WORDS)),
+    Harness("date", date, DATES, DATE_WORDS),
+    Harness(
+        "identity",
+        identity,
+        (*(b'"v1"\n' + date + b'\nW/"v1"' for date in DATES), b'W/"a"\n\n"b"', b"a\n0\n" + b"x" * 1100),
+        (b'W/"', b'"', b"sha256:", *DATE_WORDS),
+    ),
+    Harness(
+        "digest", digest, (b"sha256:" + b"0" * 64, b"MD5=" + b"f" * 32), (b"sha-512", b"sha1", b"=", b":")
+    ),
+]
