@@ -423,17 +423,20 @@ def test_a_source_that_changes_all_the_time_is_an_error_after_one_restart(server
     assert not dest.exists()
 
 
-def test_a_changed_total_is_another_version(dest):
+@pytest.mark.parametrize("stale", [True, False], ids=["until it is told to ask", "once"])
+def test_what_a_cache_on_the_way_makes_of_it_costs_no_restart(dest, stale):
     def script(request):
         first, last = request.range or (0, SIZE - 1)
-        if request.number != 3:
+        fresh = "cache-control" in request.headers
+        if request.number < 3 or (fresh if stale else request.number > 3):
             return None
         return Behaviour(content_range=f"bytes {first}-{last}/{SIZE + 5}")
 
     with LoopbackServer(CONTENT, behave=script) as server:
-        status = get(server, dest, digest=sha256(CONTENT))
+        status = get(server, dest)
+        assert not any("cache-control" in request.headers for request in server.requests[:3])
     check_delivered(dest)
-    assert any(str(SIZE + 5) in note for note in status.notes)
+    assert status.notes == ()
 
 
 def test_a_new_version_between_two_calls_is_begun_anew(server, dest):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from authority import Authority
+from largefile.testing.authority import Authority
 from server_tools import always, get, noise
 
 from largefile.errors import RefusedError

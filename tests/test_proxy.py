@@ -9,7 +9,7 @@ import socketserver
 import threading
 
 import pytest
-from authority import Authority
+from largefile.testing.authority import Authority
 from server_tools import get, noise
 
 import largefile

@@ -31,8 +31,10 @@ def answer(status=206, content_range=None, **fields):
     return Response(status, headers)
 
 
-def ask(response, first=10, last=19, pinned=PINNED, **options):
-    return judge(Fetch(first, last), response, pinned, wall_now=0.0, **options)
+def ask(response, first=10, last=19, pinned=PINNED, *, fresh=True, **options):
+    """The verdict on the answer to a request past all caches, or to an ordinary one."""
+    fields = (("Cache-Control", "no-cache"),) if fresh else ()
+    return judge(Fetch(first, last, headers=fields), response, pinned, wall_now=0.0, **options)
 
 
 # --- by table: what hostile servers have been seen to do ---------------------------------------------
@@ -142,6 +144,35 @@ def test_another_version_is_never_used(response):
     assert verdict.kind is Kind.CHANGED
     assert isinstance(verdict.error, SourceChangedError)
     assert verdict.error.wanted == PINNED.describe()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer(206, "bytes 10-19/100", etag='"b"'),
+        answer(206, "bytes 10-19/101"),
+        answer(200, content_length=101),
+        answer(416, "bytes */101"),
+        answer(412),
+        answer(206, "bytes 0-9/100"),
+    ],
+)
+def test_what_a_cache_may_have_given_is_asked_for_once_more_past_all_caches(response):
+    verdict = ask(response, fresh=False)
+    assert (verdict.kind, verdict.stale) == (Kind.RETRY, True)
+    assert not ask(response).stale
+
+
+@pytest.mark.parametrize("status", [500, 503, 404, 302])
+def test_no_cache_is_suspected_of_an_answer_that_is_none(status):
+    assert not ask(answer(status), fresh=False).stale
+
+
+@pytest.mark.parametrize("response", [answer(200, content_length=1000), answer(206, "bytes 10-19/50")])
+def test_an_answer_without_any_validator_throws_nothing_away(response):
+    for name in ("etag", "last-modified"):
+        response.headers.pop(name, None)
+    assert ask(response).kind is Kind.RETRY
 
 
 @pytest.mark.parametrize("response", [answer(206, "bytes 0-9/200", etag='"b"'), answer(206, "x", etag='"b"')])

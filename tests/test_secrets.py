@@ -8,7 +8,7 @@ import pickle
 import traceback
 
 import pytest
-from authority import Authority
+from largefile.testing.authority import Authority
 from server_tools import BLOCK, after, always, noise, on
 
 import largefile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from authority import Authority
+from largefile.testing.authority import Authority
 from server_tools import get, names, noise
 
 import largefile

@@ -15,6 +15,7 @@ from largefile.cli.exits import MEANINGS
 from largefile.cli.get import get
 from largefile.cli.info import export, info
 from largefile.cli.report import Report
+from largefile.cli.selftest import selftest
 from largefile.cli.stopping import SIGNALS
 from largefile.cli.streams import flush, remark
 from largefile.cli.verify import verify
@@ -75,8 +76,9 @@ def program() -> None:
     largefile cat https://example.org/x.tar | tar x   use it while it comes
     largefile info model.bin                          how far is it?
     largefile demo                                    see it work, without any network
+    largefile selftest hostile                        see what it makes of a server that lies
     """
 
 
-for command in (get, cat, info, verify, export, demo):
+for command in (get, cat, info, verify, export, demo, selftest):
     program.add_command(command)

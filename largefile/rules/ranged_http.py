@@ -8,7 +8,8 @@ The rules of this file, each a law in its tests:
    another version (the content has a validator, and the answer gives none of its kind) is not used either.
 3. What is malformed is never repaired. It costs a retry, and the retries are bounded by the caller.
 4. Only a well-formed answer may say that the source has changed: that verdict can throw a download away,
-   so a confused proxy must not be able to give it.
+   so a confused proxy must not be able to give it. Nor may an answer without any validator, where the content
+   has one (login and quota pages look like that), or a cache on the way: it is asked again past all caches.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ class _Case:
     wall_now: float
     resolved: bool
     pinned_type: str | None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether caches on the way were told to ask the origin."""
+        return any(name.lower() == "cache-control" for name, _ in self.fetch.headers)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -120,7 +126,15 @@ def judge(
     RFC 9110 sections 14 and 15.
     """
     case = _Case(fetch, response, pinned, wall_now, resolved, pinned_type)
-    return replace(_judge(case, response.status), status=response.status)
+    verdict = _judge(case, response.status)
+    if not case.is_fresh and (verdict.kind is Kind.CHANGED or _is_mismatch(verdict, response.status)):
+        verdict = replace(verdict, kind=Kind.RETRY, stale=True)
+    return replace(verdict, status=response.status)
+
+
+def _is_mismatch(verdict: Verdict, status: int) -> bool:
+    """Whether it would have been good, if it had been the right one."""
+    return verdict.kind is Kind.RETRY and not verdict.plain and status in (200, 206, 416)
 
 
 def _judge(case: _Case, status: int) -> Verdict:
@@ -232,6 +246,8 @@ def _other_version(case: _Case, identity: Identity) -> Verdict | None:
     # A login or quota page comes with any status, any length and sometimes with its own validators.
     if other_type and (case.media_type == "text/html" or match is Match.WEAK):
         return case.retry(f"answered with {case.media_type} where {case.pinned_type} was", identity)
+    if match is Match.CONTRADICTORY and case.pinned.has_validator and not identity.has_validator:
+        return case.retry(f"answered with {identity.describe()} and no validator", identity)
     if match is Match.CONTRADICTORY:
         return _changed(identity.describe(), case.pinned, identity, case.media_type)
     if match is Match.WEAK and case.pinned.has_validator and not case.pinned.shares_validator(identity):

@@ -52,6 +52,8 @@ class Verdict:
     retry_after: float | None = None
     #: The host asks for less.
     pushback: bool = False
+    #: A cache on the way may have given what it had: the same past all caches may work.
+    stale: bool = False
     #: The ranged form of the request is what failed: the same without Range may work.
     plain: bool = False
     #: What to raise if nothing better comes of it.

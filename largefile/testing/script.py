@@ -96,6 +96,11 @@ class Behaviour:
     chunked: bool = False  #: Transfer-Encoding: chunked and no Content-Length
     no_length: bool = False  #: no Content-Length: the end of the connection is the end of the body
     close: bool = False  #: say and do Connection: close
+    content: Content | None = None  #: serve this instead, under its own validators
+    raw: bytes | None = None  #: send this instead of any answer, and end the connection
+    interim: int = 0  #: so many answers 103 first
+    fields: int = 0  #: so many more header fields
+    endless: bool = False  #: the body's last bytes come again and again, until the client leaves
 
 
 @dataclass(slots=True)
@@ -111,6 +116,7 @@ class Answer:
 
 def answer(request: Request, how: Behaviour, version: Content) -> Answer:
     """What `how` makes of the right answer."""
+    version = how.content or version
     headers = {"Date": DATE, "Server": "loopback"}
     if request.method != "GET":
         return Answer(how.status or 405, {**headers, "Allow": "GET", "Content-Length": "0"})

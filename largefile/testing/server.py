@@ -224,6 +224,9 @@ class LoopbackServer:
         how = (self.behave(request) if self.behave is not None else None) or Behaviour()
         if how.stall or (how.delay and self._gone(conn, how.delay)):
             return self._stall(conn)
+        if how.raw is not None:
+            conn.sendall(how.raw)
+            return _cut(conn, how.reset)
         found = answer(request, how, self._version)
         request.status = found.status
         lasting = not (how.close or how.no_length)
@@ -234,7 +237,12 @@ class LoopbackServer:
             found.headers.pop(name, None)
         reason = how.reason if how.reason is not None else phrase(found.status)
         lines = [f"HTTP/1.1 {found.status} {reason}", *(f"{k}: {v}" for k, v in found.headers.items())]
-        conn.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        for _ in range(how.interim):
+            conn.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+        conn.sendall(("\r\n".join(lines) + "\r\n").encode("latin-1"))
+        for number in range(how.fields):
+            conn.sendall(f"X-Filler-{number}: {'x' * 80}\r\n".encode("latin-1"))
+        conn.sendall(b"\r\n")
         return self._send_body(conn, request, found, how) and lasting
 
     def _send_body(self, conn: socket.socket, request: Request, found: Answer, how: Behaviour) -> bool:
@@ -256,6 +264,9 @@ class LoopbackServer:
             return _cut(conn, how.reset)
         if how.stall_after is not None and how.stall_after <= size:
             return self._stall(conn)
+        while how.endless:
+            piece = found.read(max(found.first, found.stop - PIECE), found.stop - 1)
+            conn.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if how.chunked else piece)
         if how.chunked:
             conn.sendall(b"0\r\n\r\n")
         return True

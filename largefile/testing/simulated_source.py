@@ -36,6 +36,7 @@ class SimulatedSource:
         self._transport = transport
         self._clock = clock
         self._tries = tries
+        self._past_caches = False
         self._identity: Identity | None = None
         self._content_type: str | None = None
 
@@ -64,11 +65,15 @@ class SimulatedSource:
 
     def request(self, first: int | None, last: int | None) -> Fetch:
         """A fetch for these bytes."""
-        return Fetch(first, last, self.name)
+        fields = (("Cache-Control", "no-cache"),) if self._past_caches else ()
+        return Fetch(first, last, self.name, fields)
 
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
         """As `rules.ranged_http` has it."""
-        return judge(fetch, response, self._identity, wall_now=self._clock(), pinned_type=self._content_type)
+        pinned = self._identity
+        verdict = judge(fetch, response, pinned, wall_now=self._clock(), pinned_type=self._content_type)
+        self._past_caches |= verdict.stale
+        return verdict
 
     def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int, last: int) -> Fetch | None:
         """Every address leads to the same server, ten times in a row."""

@@ -150,6 +150,7 @@ class HTTPReader:
         )
         self._transport: CurlTransport | None = None
         self._resolved = self.url
+        self._past_caches = False
         self._identity: Identity | None = None
         self._content_type: str | None = None
         self._probe: Probe | None = None
@@ -299,11 +300,13 @@ class HTTPReader:
 
     def request(self, first: int | None, last: int | None) -> Fetch:
         url = self._resolved
-        fields = (("Accept-Encoding", "identity"), *headers_for(self.url, url, self._headers))
-        return Fetch(first, last, url, fields)
+        fields = [("Accept-Encoding", "identity"), *headers_for(self.url, url, self._headers)]
+        if self._past_caches:
+            fields.append(("Cache-Control", "no-cache"))
+        return Fetch(first, last, url, tuple(fields))
 
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
-        return judge(
+        verdict = judge(
             fetch,
             response,
             self._identity,
@@ -311,6 +314,8 @@ class HTTPReader:
             resolved=fetch.url != self.url,
             pinned_type=self._content_type,
         )
+        self._past_caches |= verdict.stale  # one that was caught once is not asked again
+        return verdict
 
     def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int | None, last: int | None) -> Fetch | None:
         """Follow a redirect, or go back to the origin when the address that it led to has expired.

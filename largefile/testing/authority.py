@@ -6,13 +6,21 @@ import datetime
 import ssl
 from pathlib import Path
 
-import trustme
+__all__ = ["Authority"]
 
 
 class Authority:
-    """Signs for any host; `ca_file` is what to trust. Nothing else on this machine trusts it."""
+    """Signs for any host; `ca_file` is what to trust. Nothing else on this machine trusts it.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without ``trustme``, which the extra ``test`` brings.
+    """
 
     def __init__(self, folder: Path) -> None:
+        import trustme
+
         self._authority = trustme.CA()
         self.ca_file = str(folder / "authority.pem")
         self._authority.cert_pem.write_to_path(self.ca_file)
