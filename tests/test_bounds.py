@@ -14,7 +14,7 @@ from endless import EndlessServer
 from server_tools import always, get, names, noise, sha256
 
 import largefile
-from largefile.cli import main
+from largefile.cli.app import program as main
 from largefile.errors import (
     DeadlineError,
     LargeFileError,

@@ -12,7 +12,7 @@ import pytest
 from server_tools import BLOCK, after, always, get, names, noise, parts
 
 import largefile
-from largefile.cli import main
+from largefile.cli.app import program as main
 from largefile.disk.fileops import REAL
 from largefile.disk.files import LocalFile, is_ours
 from largefile.errors import CacheError, CacheIOError, NotFoundError, PartialFileError

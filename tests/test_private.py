@@ -12,7 +12,7 @@ import pytest
 from server_tools import BLOCK, always, get, names, noise
 
 import largefile
-from largefile.cli import main
+from largefile.cli.app import program as main
 from largefile.errors import NetworkError, PrivateAddressError, RefusedError
 from largefile.testing.script import Behaviour
 from largefile.testing.server import LoopbackServer

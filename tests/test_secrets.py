@@ -12,7 +12,7 @@ from largefile.testing.authority import Authority
 from server_tools import BLOCK, after, always, noise, on
 
 import largefile
-from largefile.cli import main
+from largefile.cli.app import program as main
 from largefile.errors import LargeFileError
 from largefile.events import Fetch
 from largefile.testing.script import Behaviour

@@ -9,7 +9,7 @@ from largefile.testing.authority import Authority
 from server_tools import get, names, noise
 
 import largefile
-from largefile.cli import main
+from largefile.cli.app import program as main
 from largefile.errors import NetworkError
 from largefile.testing.script import Behaviour
 from largefile.testing.server import LoopbackServer

@@ -43,8 +43,9 @@ class EndlessServer:
     def _answer(self, conn: socket.socket) -> None:
         conn.settimeout(0.1)
         with conn, contextlib.suppress(OSError):
-            while not conn.recv(65536).endswith(b"\r\n\r\n"):
-                pass
+            while not (asked := conn.recv(65536)).endswith(b"\r\n\r\n"):
+                if not asked:
+                    return
             self.requests += 1
             for data in self._answer_bytes():
                 self._send(conn, data)
