@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 
 import pytest
-from largefile.testing.authority import Authority
 from server_tools import always, get, noise
 
 from largefile.errors import RefusedError
+from largefile.testing.authority import Authority
 from largefile.testing.script import Behaviour
 from largefile.testing.server import LoopbackServer
 

@@ -9,10 +9,10 @@ import socketserver
 import threading
 
 import pytest
-from largefile.testing.authority import Authority
 from server_tools import get, noise
 
 import largefile
+from largefile.testing.authority import Authority
 from largefile.testing.server import LoopbackServer
 
 

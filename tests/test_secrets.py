@@ -8,13 +8,13 @@ import pickle
 import traceback
 
 import pytest
-from largefile.testing.authority import Authority
 from server_tools import BLOCK, after, always, noise, on
 
 import largefile
 from largefile.cli.app import program as main
 from largefile.errors import LargeFileError
 from largefile.events import Fetch
+from largefile.testing.authority import Authority
 from largefile.testing.script import Behaviour
 from largefile.testing.server import LoopbackServer
 from largefile.wire.curl import CurlSettings

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from largefile.testing.authority import Authority
 from server_tools import get, names, noise
 
 import largefile
 from largefile.cli.app import program as main
 from largefile.errors import NetworkError
+from largefile.testing.authority import Authority
 from largefile.testing.script import Behaviour
 from largefile.testing.server import LoopbackServer
 from largefile.wire.ca import VARIABLES

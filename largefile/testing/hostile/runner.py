@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
@@ -47,8 +48,8 @@ BAD = (Outcome.CORRUPT, Outcome.HANG, Outcome.CRASH)
 class Client(Protocol):
     """Who is tried."""
 
-    def __call__(self, case: Case, url: str, dest: Path, limit: float) -> None:
-        """Fetch `url` to `dest` within so many seconds; raise what went wrong, TimeoutError for a hang."""
+    def __call__(self, case: Case, url: str, dest: Path) -> None:
+        """Fetch `url` to `dest`, or raise what went wrong."""
 
     def stop(self) -> None:
         """End what is under way, soon; from another thread."""
@@ -110,7 +111,7 @@ class Ours:
         self._jobs: set[Job[DownloadStatus]] = set()
         self._stopped = False
 
-    def __call__(self, case: Case, url: str, dest: Path, limit: float) -> None:
+    def __call__(self, case: Case, url: str, dest: Path) -> None:
         options: dict[str, Any] = {"timeout": TIMEOUT, "connect_timeout": TIMEOUT, "tries": 3, "proxy": ""}
         if case.trick.tls:
             options["ca_file"] = dest.with_name("authority.pem")
@@ -118,9 +119,9 @@ class Ours:
             read(case, url, options)
         else:
             options |= {"block_size": BLOCK, "concurrency": 4, "durable": False, **case.trick.options}
-            self._download(case, url, dest, options, limit)
+            self._download(case, url, dest, options)
 
-    def _download(self, case: Case, url: str, dest: Path, options: dict[str, Any], limit: float) -> None:
+    def _download(self, case: Case, url: str, dest: Path, options: dict[str, Any]) -> None:
         if case.digest:
             right = hashlib.sha256(pattern(0, case.trick.size - 1)).hexdigest()
             options["digest"] = f"sha256:{right}"
@@ -129,9 +130,8 @@ class Ours:
         try:
             if self._stopped:
                 job.cancel()
-            job.result(limit)
+            job.result()
         finally:
-            job.cancel()
             self._jobs.discard(job)
 
     def stop(self) -> None:
@@ -152,7 +152,7 @@ def read(case: Case, url: str, options: dict[str, Any]) -> None:
 def play(case: Case, client: Client, limit: float = LIMIT) -> Result:
     """Play one case in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="largefile-hostile-") as name:
-        folder, error = Path(name), None
+        folder = Path(name)
         dest = folder / "file.bin"
         try:
             authority = Authority(folder) if case.trick.tls else None
@@ -160,19 +160,34 @@ def play(case: Case, client: Client, limit: float = LIMIT) -> Result:
             return Result(case, Outcome.SKIPPED, 0.0, str(missing))
         with case.server(authority) as server:
             began = time.monotonic()
-            try:
-                client(case, server.at("/file.bin", case.trick.host), dest, limit)
-            except Exception as failure:  # noqa: BLE001 - it is what the case is about
-                error = failure
+            error = attempt(lambda: client(case, server.at("/file.bin", case.trick.host), dest), limit)
             seconds = time.monotonic() - began
-        outcome = judge(case, dest, error, seconds, limit)
+        outcome = judge(case, dest, error)
     cause = "" if error is None else f"{type(error).__name__}: {error}"
     return Result(case, outcome, seconds, cause)
 
 
-def judge(case: Case, dest: Path, error: BaseException | None, seconds: float, limit: float) -> Outcome:
+def attempt(work: Callable[[], None], limit: float) -> Exception | None:
+    """What `work` raised; TimeoutError if it is not over by then, whatever it waits for."""
+    raised: list[Exception | None] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as failure:  # noqa: BLE001 - it is what the case is about
+            raised.append(failure)
+        else:
+            raised.append(None)
+
+    thread = threading.Thread(target=run, name="largefile-hostile", daemon=True)
+    thread.start()
+    thread.join(limit)
+    return raised[0] if raised else TimeoutError(f"no end within {limit:g} s")
+
+
+def judge(case: Case, dest: Path, error: Exception | None) -> Outcome:
     """By the bytes, and not by what was said of them."""
-    if isinstance(error, TimeoutError) or seconds > limit:
+    if isinstance(error, TimeoutError):
         return Outcome.HANG
     if isinstance(error, LargeFileError):
         return Outcome.CRASH if dest.exists() else Outcome.TYPED
