@@ -49,6 +49,7 @@ class DownloadOptions(TypedDict, total=False):
     tries: int
     threads: int | Literal["auto"]
     on_change: Literal["restart", "fail"]
+    repair: bool
     resume: bool
     overwrite: bool
     durable: bool
@@ -290,6 +291,9 @@ def download(
         two processors, and one for less than 32 MiB. With one the process's own threads wait less.
     on_change : {"restart", "fail"}
         What to do when the source has another version than the partial file: begin anew, once, or raise.
+    repair : bool
+        When the digest is wrong, fetch it all once more, and what did not come alike a third time; where two of
+        three agree, that is it. False: only say that it is wrong.
     resume : bool
         False: throw a partial file away.
     overwrite : bool
@@ -339,6 +343,7 @@ def start_download(
     tries: int = 5,
     threads: int | Literal["auto"] = "auto",
     on_change: Literal["restart", "fail"] = "restart",
+    repair: bool = True,
     resume: bool = True,
     overwrite: bool = False,
     durable: bool = True,
@@ -381,7 +386,7 @@ def start_download(
             source,
             dest,
             control,
-            DeliveryOptions(digest, blocks, on_change, resume, overwrite, durable),
+            DeliveryOptions(digest, blocks, on_change, resume, overwrite, durable, repair),
             session,
         )
         work, stats = delivery.run, delivery.stats

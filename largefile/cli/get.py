@@ -30,6 +30,7 @@ def get(
     url: str,
     output: str | None,
     no_resume: bool,
+    no_repair: bool,
     no_durable: bool,
     overwrite: bool,
     on_change: str,
@@ -54,6 +55,7 @@ def get(
     report.part = f"{dest}.part"
     of_files = {
         "resume": not no_resume,
+        "repair": not no_repair,
         "durable": not no_durable,
         "overwrite": overwrite,
         "on_change": on_change,

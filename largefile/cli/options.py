@@ -127,6 +127,9 @@ GET: list[Option] = [
     HEADER,
     USER,
     click.option("--no-resume", is_flag=True, help="Throw away what an earlier run has left."),
+    click.option(
+        "--no-repair", is_flag=True, help="Do not fetch again to find what is wrong where the digest is."
+    ),
     TIMEOUT,
     CONNECT_TIMEOUT,
     DEADLINE,

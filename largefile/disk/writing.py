@@ -121,6 +121,10 @@ class CacheWrites(CacheReads):
         self._group.add(block)
         self._ranges.set_block(block)
 
+    def vouches_for(self, block: int, content: int) -> bool:
+        """Whether `block` is present, and its bytes hash to `content` (xxh3_64)."""
+        return self._ranges.bitmap[block] and self._index.live.check(block, content)
+
     def commit(self) -> int:
         """Sync what has landed, and make its entries durable; how many blocks that was."""
         self._check()

@@ -19,8 +19,10 @@ from largefile.disk.opening import peek
 from largefile.disk.publish import publish
 from largefile.engine.committer import Committer
 from largefile.engine.destination import Destination, hash_file
+from largefile.engine.digester import digest_of
 from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
+from largefile.engine.repair import repair
 from largefile.engine.session import Session
 from largefile.engine.unsized import fetch_unsized
 from largefile.errors import (
@@ -54,6 +56,7 @@ class DeliveryOptions:
     resume: bool = True
     overwrite: bool = False
     durable: bool = True
+    repair: bool = True
 
 
 class Delivery:
@@ -79,6 +82,7 @@ class Delivery:
         self._held: Probe | None = None  # the first answer, until the session takes it
         self._session: Session | None = None
         self._earlier: list[DownloadStats] = []  # of the sessions before a restart
+        self._repairs: list[Session] = []
         self._phase = "probing"
         self._started = time.monotonic()
         self._identity: Identity | None = None
@@ -264,10 +268,27 @@ class Delivery:
         probe, self._held = self._held, None
         with Committer(cache, durable=self._options.durable):
             self._computed = self._session.run(self._identity, digest_by=self._algorithm, probe=probe)
+            if self._computed != self._digest and self._options.repair:
+                self._repair(cache, str(self._algorithm))
         if self._computed != self._digest:
             self._reject(self._to.set_aside(cache))
         self._control.check()
         publish(cache, self._to.path, overwrite=self._options.overwrite)
+
+    def _repair(self, cache: LocalDownloadCache, algorithm: str) -> None:
+        """Fetch again what came wrong, and see whether the digest is right then."""
+        self._show("repairing")
+        done = repair(self._source, cache, self._control, self._session_options, self._repairs.append)
+        if done is not None:
+            self._show("verifying")
+            self._computed = digest_of(cache, algorithm, self._control.check)
+        if self._computed == self._digest:
+            self._notes.append(str(done))
+        self._show("done")
+
+    def _show(self, phase: str) -> None:
+        if self._session is not None:
+            self._session.phase = phase
 
     def _fetch_unsized(self, probe: Probe) -> None:
         self._phase, self._held = "downloading", None
@@ -314,15 +335,16 @@ class Delivery:
         if self._session is None:
             return DownloadStats(phase=self._phase, elapsed=elapsed, downloaded_bytes=self._size)
         stats = self._session.stats()
+        others = [*self._earlier, *(session.stats() for session in self._repairs)]
         return replace(
             stats,
             elapsed=elapsed,
-            downloaded_bytes=stats.downloaded_bytes + sum(past.downloaded_bytes for past in self._earlier),
+            downloaded_bytes=stats.downloaded_bytes + sum(other.downloaded_bytes for other in others),
             download_retries=stats.download_retries
-            + sum(past.download_retries for past in self._earlier)
+            + sum(other.download_retries for other in others)
             + self._source.retries,
             download_errors=stats.download_errors
-            + sum(past.download_errors for past in self._earlier)
+            + sum(other.download_errors for other in others)
             + self._source.retries,
         )
 

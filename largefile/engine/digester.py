@@ -14,7 +14,7 @@ from largefile.core.byteranges import ByteRanges
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Digester", "Hasher"]
+__all__ = ["Digester", "Hasher", "digest_of"]
 
 PIECE = 1 << 20
 #: Most blocks that are fed and wait: of a cache each is a map, and a process may have some ten thousand.
@@ -87,6 +87,15 @@ class Digester:
         """End early."""
         self._stopped = True
         self._thread.join()
+
+
+def digest_of(store: Readable, algorithm: str, check: Callable[[], object]) -> str:
+    """The digest of a content that is all in place; as `Digester.result`."""
+    digester = Digester(algorithm, store)
+    try:
+        return digester.result(check)
+    finally:
+        digester.stop()
 
 
 class Hasher:

@@ -298,6 +298,10 @@ class HTTPReader:
     def another_transport(self) -> CurlTransport:
         return CurlTransport(self._settings)
 
+    def doubt_caches(self) -> None:
+        """Ask past all caches on the way from now on."""
+        self._past_caches = True
+
     def request(self, first: int | None, last: int | None) -> Fetch:
         url = self._resolved
         fields = [("Accept-Encoding", "identity"), *headers_for(self.url, url, self._headers)]
