@@ -292,8 +292,8 @@ def download(
     on_change : {"restart", "fail"}
         What to do when the source has another version than the partial file: begin anew, once, or raise.
     repair : bool
-        When the digest is wrong, fetch it all once more, and what did not come alike a third time; where two of
-        three agree, that is it. False: only say that it is wrong.
+        When the digest is wrong, fetch it all once more, and what did not come alike a third time; where
+        two of three agree, that is it. False: only say that it is wrong.
     resume : bool
         False: throw a partial file away.
     overwrite : bool
