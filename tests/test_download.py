@@ -30,6 +30,7 @@ from largefile.testing.server import LoopbackServer
 
 SIZE = 40 * BLOCK + 12_345
 CONTENT = noise(SIZE)
+DATES = ("Mon, 05 Jan 2026 10:00:00 GMT", "Tue, 06 Jan 2026 10:00:00 GMT")
 OTHER = noise(SIZE, seed=1)  # no byte run in common: a mixed file is neither
 
 
@@ -437,6 +438,51 @@ def test_what_a_cache_on_the_way_makes_of_it_costs_no_restart(dest, stale):
         assert not any("cache-control" in request.headers for request in server.requests[:3])
     check_delivered(dest)
     assert status.notes == ()
+
+
+# --- one content under an ETag for each edge ---------------------------------------------------------
+
+
+def edges(request):
+    return Behaviour(headers={"ETag": f'"edge-{request.connection % 3}-{request.number % 2}"'})
+
+
+def test_a_digest_vouches_where_each_edge_has_an_etag_of_its_own(dest):
+    with LoopbackServer(CONTENT, behave=edges) as server:
+        status = get(server, dest, digest=sha256(CONTENT))
+        assert server.sent < 3 * SIZE
+    check_delivered(dest)
+    assert status.verified_by == "digest"
+    assert sum("begun anew" in note for note in status.notes) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"digest": sha256(CONTENT), "on_change": "fail"}])
+def test_without_a_digest_or_leave_to_begin_anew_such_edges_are_an_error(dest, options):
+    with LoopbackServer(CONTENT, behave=edges) as server, pytest.raises(SourceChangedError):
+        get(server, dest, **options)
+    assert not dest.exists()
+
+
+def test_a_digest_excuses_no_mixture(dest):
+    """Two contents under ETags of their own, on and on: whatever comes of it, it has the digest."""
+
+    def behave(request):
+        return Behaviour(content=Content.of(OTHER, '"b"', None)) if request.number % 2 else None
+
+    with LoopbackServer(CONTENT, behave=behave, last_modified=None) as server:
+        with pytest.raises(DigestMismatchError):
+            get(server, dest, digest=sha256(CONTENT))
+    assert names(dest.parent) == {"file.bin.bad"}
+
+
+def test_a_digest_excuses_no_other_date_or_size(dest):
+    def behave(request):
+        return Behaviour(
+            headers={"ETag": f'"{request.number % 2}"', "Last-Modified": DATES[request.number % 2]}
+        )
+
+    with LoopbackServer(CONTENT, behave=behave) as server, pytest.raises(SourceChangedError):
+        get(server, dest, digest=sha256(CONTENT))
 
 
 def test_a_new_version_between_two_calls_is_begun_anew(server, dest):

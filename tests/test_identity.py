@@ -243,3 +243,20 @@ def test_a_date_that_names_no_zone_is_not_taken_for_local_time():
 @example("Mon, 01 Jan 99999999999 00:00:00 GMT")
 def test_text_that_is_no_date_is_none_and_never_raises(text):
     assert http_date(text) is None or isinstance(http_date(text), float)
+
+
+@pytest.mark.parametrize(
+    ("other", "alone"),
+    [
+        (Identity('"b"', "Mon, 05 Jan 2026 10:00:00 GMT", 9), True),
+        (Identity('"b"', None, 9), True),
+        (Identity('"a"', None, 9), False),  # nothing differs
+        (Identity('"b"', "Tue, 06 Jan 2026 10:00:00 GMT", 9), False),
+        (Identity('"b"', None, 10), False),
+        (Identity('"b"', None, None), False),
+        (Identity(None, "Tue, 06 Jan 2026 10:00:00 GMT", 9), False),
+    ],
+)
+def test_where_the_etag_alone_differs(other, alone):
+    mine = Identity('"a"', "Mon, 05 Jan 2026 10:00:00 GMT", 9)
+    assert mine.differs_by_etag_alone(other) == other.differs_by_etag_alone(mine) == alone

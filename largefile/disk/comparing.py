@@ -24,7 +24,7 @@ __all__ = ["Arbiter", "Comparison"]
 
 
 class Comparison:
-    """What comes is hashed and thrown away; `different` has the xxh3_64 of each block that is not as in `cache`."""
+    """What comes is hashed and thrown away; `different` has the hash of each block that `cache` has not."""
 
     def __init__(self, cache: CacheWrites) -> None:
         self._cache = cache

@@ -219,6 +219,8 @@ class Delivery:
         log.warning("%s: %s", self._source.name, why)
         self._notes.append(why)
         self._may_restart = False
+        # A second change of the ETag alone is one between edges; if it is not, the digest will tell.
+        self._source.vouched = self._options.digest is not None
         self._expect(self._options.digest)  # one that came with the old files went with them
 
     def _begin(self) -> LocalDownloadCache | None:

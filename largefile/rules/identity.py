@@ -121,6 +121,15 @@ class Identity:
             return f"the digest was to be {self.digest} and is to be {now.digest}"
         return None
 
+    def differs_by_etag_alone(self, other: Identity) -> bool:
+        """Whether size and date say that it is the same, and the ETag that it is not."""
+        return (
+            self.size == other.size is not None
+            and not self._dates_differ(other)
+            and self.difference(other) is not None
+            and replace(self, etag=other.etag).difference(other) is None
+        )
+
     def shares_validator(self, other: Identity) -> bool:
         """Whether there is an ETag in both, or a date in both."""
         etags = self.etag is not None and other.etag is not None

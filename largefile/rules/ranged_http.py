@@ -54,6 +54,7 @@ class _Case:
     wall_now: float
     resolved: bool
     pinned_type: str | None
+    vouched: bool
 
     @property
     def is_fresh(self) -> bool:
@@ -93,6 +94,7 @@ def judge(
     wall_now: float,
     resolved: bool = False,
     pinned_type: str | None = None,
+    vouched: bool = False,
 ) -> Verdict:
     """Decide what the answer to `fetch` may be used for.
 
@@ -108,6 +110,8 @@ def judge(
         Whether the address came out of a redirect, so that it may expire and can be got again.
     pinned_type : str or None
         The `content_type` of the first answer's verdict.
+    vouched : bool
+        Each edge of this server has ETags of its own, and the caller's digest decides in the end.
 
     Returns
     -------
@@ -125,7 +129,7 @@ def judge(
     -----
     RFC 9110 sections 14 and 15.
     """
-    case = _Case(fetch, response, pinned, wall_now, resolved, pinned_type)
+    case = _Case(fetch, response, pinned, wall_now, resolved, pinned_type, vouched)
     verdict = _judge(case, response.status)
     if not case.is_fresh and (verdict.kind is Kind.CHANGED or _is_mismatch(verdict, response.status)):
         verdict = replace(verdict, kind=Kind.RETRY, stale=True)
@@ -240,6 +244,8 @@ def _judge_whole(case: _Case, length: int | None) -> Verdict:
 def _other_version(case: _Case, identity: Identity) -> Verdict | None:
     """The verdict on an answer that does not, or may not, speak of the pinned version."""
     if case.pinned is None:
+        return None
+    if case.vouched and case.pinned.differs_by_etag_alone(identity):
         return None
     match = case.pinned.compare(identity)
     other_type = None not in (case.pinned_type, case.media_type) and case.pinned_type != case.media_type

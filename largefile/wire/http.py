@@ -151,6 +151,8 @@ class HTTPReader:
         self._transport: CurlTransport | None = None
         self._resolved = self.url
         self._past_caches = False
+        #: Whether ETags alone do not tell versions apart any more, as the caller's digest decides.
+        self.vouched = False
         self._identity: Identity | None = None
         self._content_type: str | None = None
         self._probe: Probe | None = None
@@ -317,6 +319,7 @@ class HTTPReader:
             wall_now=time.time(),
             resolved=fetch.url != self.url,
             pinned_type=self._content_type,
+            vouched=self.vouched,
         )
         self._past_caches |= verdict.stale  # one that was caught once is not asked again
         return verdict
