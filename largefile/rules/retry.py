@@ -163,7 +163,8 @@ def retry_after(value: str | None, wall_now: float, cap: float = 300.0) -> float
     Parameters
     ----------
     value : str or None
-        The field: a number of seconds or a date in any of HTTP's formats.
+        The field: a number of seconds or a date in any of HTTP's formats. Of several numbers (repeated
+        fields are joined), the largest counts.
     wall_now : float
         Seconds since the epoch at the moment the field came in.
     cap : float
@@ -186,7 +187,7 @@ def retry_after(value: str | None, wall_now: float, cap: float = 300.0) -> float
     RFC 9110 section 10.2.3.
     """
     value = (value or "").strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
-        return min(float(value), cap)
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?(\s*,\s*[0-9]+(\.[0-9]+)?)*", value):
+        return min(max(map(float, value.split(","))), cap)
     moment = http_date(value)
     return None if moment is None else min(max(moment - wall_now, 0.0), cap)

@@ -63,6 +63,7 @@ from largefile.rules.actions import (
     Stop,
     Wait,
 )
+from largefile.rules.ceiling import Ceiling
 from largefile.rules.demand import DemandPlan
 from largefile.rules.endings import Ending, Passes, Refusals
 from largefile.rules.flights import Flight, Flights
@@ -368,7 +369,7 @@ class Scheduler:
         if left < flight.left:
             flight.left = left
             flight.landed = True
-            self._patience.landed()
+            self._patience.landed(flight)
             self._ending.landed()
 
     def ended(self, span: Span, fault: Fault | None, now: float) -> bool:
@@ -390,7 +391,7 @@ class Scheduler:
         if self._plan.whole and not span.whole:
             return True  # its blocks are the whole body's now
         if not missing:
-            self._patience.ended_well()
+            self._patience.ended_well(in_flight)
         elif self._cancelled:
             for first, stop in missing:
                 self._plan.park(Run(first, stop), now)
@@ -469,6 +470,16 @@ class Scheduler:
     def allowed(self) -> int:
         """Transfers that may be in flight now: `concurrency`, or less after failures."""
         return self._patience.allowed
+
+    @property
+    def concurrency(self) -> int:
+        """Transfers that may be in flight when all is well."""
+        return self._patience.concurrency
+
+    @property
+    def ceiling(self) -> Ceiling:
+        """What the host was seen to refuse."""
+        return self._patience.ceiling
 
     @property
     def remaining_blocks(self) -> int:
