@@ -85,6 +85,10 @@ class Manners:
         return self._scheduler.allowed >= concurrency and 4 * self._scheduler.in_flight >= 3 * concurrency
 
     def _learn(self, now: float) -> None:
-        self._lessons, limit = self._scheduler.ceiling.lessons, self._scheduler.ceiling.known
-        if limit is not None and self._source.host().learn(limit, now):
-            log.info("%s serves %d transfers at once and refuses more", self._source.name, limit)
+        ceiling, host = self._scheduler.ceiling, self._source.host()
+        self._lessons = ceiling.lessons
+        if ceiling.known is not None:
+            host.learn(ceiling.known, now)
+        if ceiling.sure and not host.is_known:
+            host.is_known = True
+            log.info("%s serves %d transfers at once and refuses more", self._source.name, ceiling.known)

@@ -33,11 +33,14 @@ class Ceiling:
     ...     ceiling.ended_well(in_flight=3)
     >>> ceiling.level, ceiling.known
     (4, 3)
+    >>> ceiling.refused(in_flight=4), ceiling.confirm(), ceiling.level, ceiling.sure
+    (None, None, 3, True)
     """
 
     def __init__(self) -> None:
         self.level: int | None = None  #: transfers that may be under way now; None: any number
-        self.lessons = 0  #: how often it was lowered or found right
+        self.lessons = 0  #: how often a refusal told something of it
+        self.sure = False  #: one more was tried, and refused
         self._suspect: int | None = None
         self._trial = False  # the level is one more than what is known to be well
         self._interval = STEADY
@@ -66,6 +69,7 @@ class Ceiling:
         if self.level is not None and suspect >= self.level:
             return
         if self._trial:
+            self.sure = True
             self._interval = min(RAREST, 2 * self._interval)
         elif self.level is not None and self._quiet >= STEADY:
             self._quiet = 0

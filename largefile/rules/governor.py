@@ -65,12 +65,12 @@ class Governor:
         return self.concurrency
 
     def _judge(self, rate: float, now: float) -> None:
-        if self._tried is None or rate > GAIN * self._paid:
-            self._rest = REST
-            self.settled, self._paid = self.concurrency, rate
-            self._tried = min(self._most, self.settled + (self.settled + 1) // 2)
-            pause = SETTLE
-        else:
+        if self._tried is not None and rate <= GAIN * self._paid:
             self._tried, pause = None, self._rest
             self._rest = min(LONGEST_REST, 2 * self._rest)
+        else:
+            if self._tried is not None:
+                self._rest = REST
+            self.settled, self._paid, pause = self.concurrency, rate, SETTLE
+            self._tried = min(self._most, self.settled + (self.settled + 1) // 2)
         self._mark, self.due = None, now + pause

@@ -30,16 +30,15 @@ class Host:
     >>> host = Host()
     >>> host.close(30.0), host.close(20.0), host.opens_at
     (None, None, 30.0)
-    >>> host.learn(3, now=0.0), host.learn(3, now=5.0)
-    (True, False)
-    >>> host.limit(600.0), host.limit(605.0)
-    (3, None)
+    >>> host.learn(3, now=5.0), host.limit(600.0), host.limit(605.0)
+    (None, 3, None)
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._opens_at = float("-inf")
         self._limit: tuple[int, float] | None = None  # and when it was learned
+        self.is_known = False  #: its limit was told to the user
         #: Transfers at once that made good use of the network; None: nobody has tried.
         self.concurrency: int | None = None
 
@@ -58,10 +57,9 @@ class Host:
         found = self._limit
         return None if found is None or now >= found[1] + BELIEVED else found[0]
 
-    def learn(self, limit: int, now: float) -> bool:
-        """It lets no more than `limit` transfers be; whether that is news."""
-        known, self._limit = self.limit(now), (limit, now)
-        return known is None
+    def learn(self, limit: int, now: float) -> None:
+        """It lets no more than `limit` transfers be."""
+        self._limit = limit, now
 
     def renew_lock(self) -> None:
         """In a fork's child, where nobody is left to release it."""

@@ -377,9 +377,9 @@ class Scheduler:
 
         `fault` None says that the transport is content; if blocks are missing, it has failed all the same.
         """
-        in_flight = len(self._flights)
         flight = self._flights.remove(span)
         self._stragglers.ended(flight, now)
+        in_flight = self._flights.company(flight)
         self._look(flight)
         if fault is not None and fault.retry_after is not None:
             self._patience.close_gate(now + fault.retry_after)
