@@ -42,7 +42,7 @@ class Small(SimulatedServer):
 
 
 class World:
-    """One download of `seconds` at full speed of eight transfers, and how many were under way each time."""
+    """One download of `seconds` at full speed of eight transfers, and how many transfers were allowed each time."""
 
     def __init__(self, *, seconds, most=10**9, total=10**9, host=None, governed=True, deadline=float("inf")):
         self.size = int(8 * PER_TRANSFER * seconds)
@@ -54,7 +54,7 @@ class World:
         self.source = SimulatedSource(self.transport, self.clock)
         if host is not None:
             self.source.only_host = host
-        self.seen = []  # (time, transfers under way)
+        self.seen = []  # (time, transfers allowed)
         self.governed, self.deadline = governed, deadline
 
     def run(self):
@@ -74,13 +74,13 @@ class World:
         crew = Crew(self.scheduler, self.source, store, [self.transport], governor=governor, clock=self.clock)
         crew.adopt(probe.fetch, probe.verdict, probe.sink)
         while crew.step():
-            self.seen.append((self.clock(), crew.connections))
+            self.seen.append((self.clock(), self.scheduler.allowed))
         crew.end()
         assert buffer == content(1, 0, self.size)
         return self
 
     def typical(self, after):
-        """The number under way that was seen most often after so many seconds."""
+        """The number that was allowed most often after so many seconds."""
         numbers = [number for at, number in self.seen if at > after]
         return max(set(numbers), key=numbers.count)
 
