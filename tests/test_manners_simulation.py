@@ -42,9 +42,9 @@ class Small(SimulatedServer):
 
 
 class World:
-    """One download of `seconds` at full speed of eight transfers, and how many transfers were allowed each time."""
+    """One download of `seconds` for eight transfers, and how many were allowed each time."""
 
-    def __init__(self, *, seconds, most=10**9, total=10**9, host=None, governed=True, deadline=float("inf")):
+    def __init__(self, *, seconds, most=10**9, total=10**9, host=None, governed=True):
         self.size = int(8 * PER_TRANSFER * seconds)
         self.clock = VirtualClock()
         self.server = Small(self.size, seed=1, latency=0.01)
@@ -55,7 +55,7 @@ class World:
         if host is not None:
             self.source.only_host = host
         self.seen = []  # (time, transfers allowed)
-        self.governed, self.deadline = governed, deadline
+        self.governed = governed
 
     def run(self):
         buffer = bytearray(self.size)
