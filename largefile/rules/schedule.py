@@ -37,9 +37,6 @@ beginning, and so does a demand after a time in which nothing was to be done.
 
 Slow transfers are the business of `Stragglers`: they are renewed, or split. So nothing is ever asked for
 twice at the same time, which rule 3 would need a spare place for.
-
-Place kept free. *Adaptive concurrency*: `progress` sees every transfer's bytes, and `set_concurrency` is all
-that a governor has to call.
 """
 
 from __future__ import annotations
