@@ -87,7 +87,7 @@ def test_a_pause_that_one_download_is_told_holds_for_all_of_the_process(tmp_path
 def test_a_flight_that_goes_on_waits_as_well(tmp_path):
     """Answers that end inside of a block are gone on with by the flight itself."""
     script = Pausing("/a", 1)
-    script.usual = Behaviour(rate=BLOCK * 10, at_most=BLOCK // 2)
+    script.usual = Behaviour(rate=BLOCK, at_most=BLOCK // 8)
     with LoopbackServer(CONTENT[: 8 * BLOCK], behave=script) as server:
         assert fetched(server, tmp_path / "a", url=server.at("/a")) == CONTENT[: 8 * BLOCK]
         assert script.early(server) == []
