@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from largefile.rules.hosts import BELIEVED, Host, HostTable
+from largefile.testing.server import LoopbackServer
 from largefile.wire.hosts import HOSTS
 
 times = st.floats(0, 1e6)
@@ -58,6 +60,19 @@ def test_of_too_many_hosts_the_one_longest_not_asked_for_is_forgotten(numbers, m
         while len(recent) > most:
             del recent[next(iter(recent))]
         assert len(table) == len(recent)
+
+
+def test_a_new_server_at_an_old_port_is_asked_at_once():
+    with LoopbackServer(b"1") as server:
+        HOSTS.of(server.url).close(1e12)
+        assert HOSTS.of(server.at("/other")).opens_at == 1e12
+    again = LoopbackServer(b"2")
+    port, create = server.port, socket.create_server
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "create_server", lambda address, **rest: create((address[0], port), **rest))
+        with again:
+            assert again.port == port
+            assert HOSTS.of(again.url).opens_at < 0
 
 
 def test_many_threads_close_one_gate_and_the_latest_time_holds():

@@ -94,6 +94,11 @@ class HostTable:
                 self._hosts.popitem(last=False)
         return host
 
+    def forget(self, url: str) -> None:
+        """Another server is at this address now. Downloads under way keep what they know."""
+        with self._lock:
+            self._hosts.pop(_key(url), None)
+
     def renew_locks(self) -> None:
         """In a fork's child: what is known still holds; whoever held a lock is not there."""
         self._lock = Lock()
