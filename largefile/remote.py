@@ -214,7 +214,7 @@ def open(
     key : str, optional
         The name in `cache_dir`, for URLs that change, as signed ones do; by default a digest of the URL.
     concurrency : int or "auto"
-        Transfers at once, 1 to 256.
+        Transfers at once, 1 to 256. "auto" is 8. Fewer where the host refuses them.
     block_size : int or "auto"
         Bytes that are fetched at least, 4 KiB to 1 GiB; by default 64 KiB, more above 64 GiB. A cache
         keeps the one that it began with.

@@ -8,9 +8,17 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from largefile.wire.hosts import HOSTS
+
 # How long an example takes says how busy the machine is.
 settings.register_profile("largefile", deadline=None)
 settings.load_profile("largefile")
+
+
+@pytest.fixture(autouse=True)
+def _no_hosts_of_earlier_tests() -> None:
+    """A port may be given to another server, which has asked for no pause."""
+    HOSTS._hosts.clear()
 
 
 @pytest.fixture(scope="session")

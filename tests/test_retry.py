@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from largefile.rules.retry import Backoff, RetryResponse, retry_after
+from largefile.rules.retry import Backoff, RetryResponse, asked_pause, retry_after
 
 GOLDEN = Path(__file__).parent / "golden" / "backoff.json"
 responses = st.none() | st.builds(RetryResponse, st.just(True), st.none() | st.floats(0, 1000))
@@ -138,7 +138,10 @@ def test_a_response_cannot_ask_for_an_impossible_time(backoff):
         ("+5", None),
         ("1e3", None),
         ("5 s", None),
-        ("5, 10", None),
+        ("5, 10", 10.0),
+        ("5,1e3", None),
+        ("1000000000000000000", 300.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 300.0),
         ("\N{ARABIC-INDIC DIGIT FIVE}", None),
         ("soon", None),
         ("inf", None),
@@ -168,4 +171,36 @@ def test_a_date_and_seconds_mean_the_same_moment(now, wait, cap):
 @example("Sun, 99 Nov 1994 08:49:37 GMT", 0.0)
 def test_any_text_gives_a_time_within_the_cap_or_none(value, now):
     wait = retry_after(value, now)
+    assert wait is None or 0 <= wait <= 300
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"ratelimit": '"default";r=0;t=30'}, 30.0),
+        ({"ratelimit": '"default"; r=0; t=30'}, 30.0),
+        ({"ratelimit": '"a";r=0;t=3, "b";r=0;t=9;x=1'}, 9.0),
+        ({"ratelimit": '"default";r=12;t=30'}, None),
+        ({"ratelimit": '"default";r=0;t=99999999999'}, 300.0),
+        ({"ratelimit": '"default";r=0'}, None),
+        ({"ratelimit": '"default";r=-1;t=-5'}, None),
+        ({"ratelimit": "r=0;t=soon"}, None),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "45"}, 45.0),
+        ({"ratelimit-remaining": "3", "ratelimit-reset": "45"}, None),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "Thu, 01 Jan 2030"}, None),
+        ({"ratelimit-reset": "45"}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1900000000"}, None),
+        ({"retry-after": "5", "ratelimit": '"default";r=0;t=30'}, 5.0),
+        ({"retry-after": "soon", "ratelimit": '"default";r=0;t=30'}, 30.0),
+    ],
+)
+def test_a_used_up_quota_tells_a_pause_where_there_is_no_retry_after(headers, seconds):
+    assert asked_pause(headers, 0.0) == seconds
+
+
+@given(st.text(max_size=60), st.text(max_size=20), st.text(max_size=20))
+def test_any_quota_gives_a_time_within_the_cap_or_none(quota, left, reset):
+    headers = {"ratelimit": quota, "ratelimit-remaining": left, "ratelimit-reset": reset}
+    wait = asked_pause(headers, 0.0)
     assert wait is None or 0 <= wait <= 300

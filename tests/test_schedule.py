@@ -371,7 +371,7 @@ def test_retry_after_closes_the_gate_for_every_start():
     assert isinstance(scheduler.next_action(8.0), Start)
 
 
-def test_pushback_halves_once_for_a_burst_and_recovers_by_one():
+def test_pushback_halves_once_for_a_burst_and_recovers_by_one_up_to_what_was_served():
     scheduler, bitmap = scheduler_for(1000, concurrency=8, max_span=10)
     spans, _ = starts(scheduler)
     for span in spans:
@@ -380,10 +380,10 @@ def test_pushback_halves_once_for_a_burst_and_recovers_by_one():
         scheduler.ended(span, BUSY, 0.0)
     assert scheduler.allowed == 4
     assert scheduler.errors == 0  # the others are served, so it was one too many and not a failure
-    for expected, span in zip([5, 6, 7, 8, 8], spans[3:], strict=True):
+    for span in spans[3:]:
         land(scheduler, bitmap, span.first_block, span.stop_block)
         scheduler.ended(span, None, 1.0)
-        assert scheduler.allowed == expected
+        assert scheduler.allowed == 5
 
 
 def test_a_host_that_takes_one_connection_is_served_by_one():

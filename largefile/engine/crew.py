@@ -15,6 +15,7 @@ What other threads have to say to the scheduler goes through `post`, and how far
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -22,12 +23,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from largefile.core.sink import BlockSink
+from largefile.engine.manners import Manners
 from largefile.engine.pace import Pace
 from largefile.engine.pump import IDLE, TICK, Common, Pump
 from largefile.engine.store import Store
 from largefile.errors import InternalError
 from largefile.events import Fetch
 from largefile.rules.actions import Action, Refused
+from largefile.rules.governor import Governor
 from largefile.rules.rate import RateController
 from largefile.rules.schedule import (
     DRAINING,
@@ -59,6 +62,8 @@ class Crew:
         a thread of its own and is closed by `end`.
     rate
         Limits on bytes and requests a second, changeable meanwhile.
+    governor, deadline
+        See `Manners`.
     clock
         Seconds on any monotonic clock; a simulation passes its own.
     """
@@ -71,11 +76,14 @@ class Crew:
         transports: Sequence[Transport],
         *,
         rate: RateController | None = None,
+        governor: Governor | None = None,
+        deadline: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
         self._clock = clock
         self._common = Common(scheduler, source, store, rate, clock)
+        self._manners = Manners(scheduler, source, clock(), governor=governor, rate=rate, deadline=deadline)
         self._pace = Pace(rate, clock()) if rate is not None else None
         self.pumps = [Pump(self._common, transport) for transport in transports]
         self._spare = transports[1:]
@@ -244,12 +252,22 @@ class Crew:
             return FINISHED
         if self._common.cancelled.is_set():
             self._scheduler.cancel()
-        elif self._pace is not None and self._common.rate is not None:
+        else:
+            self._keep_within(now)
+        return self._scheduler.next_action(now)
+
+    def _keep_within(self, now: float) -> None:
+        """… what the user allows, and the host."""
+        if self._pace is not None and self._common.rate is not None:
             self._scheduler.set_limited(self._common.rate.bytes_per_second is not None)
             # Asked again at each tick, as the limit may have been changed by then.
             at = self._pace.next_start(self.received, self.connections, now)
             self._scheduler.hold(min(at, now + TICK))
-        return self._scheduler.next_action(now)
+        if now >= self._manners.governs_at:
+            self._manners.govern(self.received, now)
+        if (error := self._manners.mind(now)) is not None:
+            self._common.fail(error)
+            self._scheduler.cancel()
 
     def _launch(self, span: Span, here: Pump) -> None:
         pump = min(self.pumps, key=lambda pump: (pump.load, pump is not here))

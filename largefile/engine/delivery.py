@@ -254,7 +254,7 @@ class Delivery:
     def _probe(self, first: int, last: int) -> Probe:
         if self._held is None:
             self._phase = "probing"
-            self._held = self._source.probe(first, last, self._control.check)
+            self._held = self._source.probe(first, last, self._control.check, self._control.deadline)
         return self._held
 
     def _fill(self, cache: LocalDownloadCache) -> None:

@@ -62,7 +62,7 @@ class Filling:
             raise
 
     def _fill(self) -> DownloadStatus:
-        probe = self._source.probe(0, MIB - 1, self._control.check)
+        probe = self._source.probe(0, MIB - 1, self._control.check, self._control.deadline)
         size = probe.identity.size
         if size is None:
             raise UnsizedSourceError(f"{self._source.name} does not say how large it is")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from largefile.engine.store import Seat
 from largefile.errors import InternalError, ProtocolError, StalledError
-from largefile.events import Fetch
+from largefile.events import Ended, Fetch, Outcome
 from largefile.rules.actions import Fault, Span
 from largefile.rules.verdict import Kind, Verdict
 
 __all__ = ["Flight", "as_error"]
+
+
+#: Ends without an answer that a host may mean as "not so many at once".
+UNANSWERED = {Outcome.CUT, Outcome.NETWORK, Outcome.TIMEOUT}
 
 
 class Flight:
@@ -26,10 +32,15 @@ class Flight:
         self.renewing = False  # its fetch was stopped, to go on by another
         self.verdict: Verdict | None = None
 
+    def unanswered(self, fault: Fault, ended: Ended) -> Fault:
+        """The transport's fault, marked if the host has hung up without a word."""
+        return replace(fault, unanswered=self.verdict is None and ended.outcome in UNANSWERED)
+
     def fault(self, name: str) -> Fault | None:
         """What the scheduler or the verdict ended it for; None if it was the transport."""
         if self.stopped == "stalled":
-            return Fault(StalledError(f"no byte came from {name} for too long"))
+            error = StalledError(f"no byte came from {name} for too long")
+            return Fault(error, unanswered=self.verdict is None)
         if self.stopped:
             return Fault(InternalError(f"stopped: {self.stopped}"), blameless=True)
         if self.verdict is None:

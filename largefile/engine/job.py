@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -34,6 +36,8 @@ class Control:
         self._reason: LargeFileError | None = None
         self._told: list[Callable[[], None]] = []
         self._timer: threading.Timer | None = None
+        #: When the work is cancelled for taking too long, on the clock of `time.monotonic`.
+        self.deadline = math.inf
         #: How full each of so many parts of the content is; set by whoever has the blocks.
         self.block_map: Callable[[int], list[float]] = lambda cells: [0.0] * cells
 
@@ -67,6 +71,7 @@ class Control:
         """One that is cancelled with `outer`, and not the other way round."""
         control = cls()
         if outer is not None:
+            control.deadline = outer.deadline
             outer.on_cancel(lambda: control.cancel(outer.reason))
         return control
 
@@ -74,6 +79,7 @@ class Control:
         """Cancel the work `seconds` from now; None: never."""
         if seconds is not None:
             error = DeadlineError(f"not finished within its deadline of {seconds:g} s")
+            self.deadline = time.monotonic() + seconds
             self._timer = threading.Timer(seconds, self.cancel, [error])
             self._timer.daemon = True
             self._timer.start()

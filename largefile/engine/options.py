@@ -19,7 +19,7 @@ __all__ = [
     "session_options",
 ]
 
-#: What ``concurrency="auto"`` means until it is adaptive.
+#: What ``concurrency="auto"`` begins with, and what it means for streams and seekable files.
 AUTO_CONCURRENCY = 8
 MAX_CONCURRENCY = 256
 MAX_THREADS = 16
@@ -38,6 +38,7 @@ class SessionOptions:
     """How a session goes about it. Times are seconds."""
 
     concurrency: int = AUTO_CONCURRENCY
+    adaptive: bool = False  #: `concurrency` is only what it begins with
     rate: RateController | None = None
     timeout: float = 20.0
     low_speed: float = LOW_SPEED
@@ -59,6 +60,7 @@ def session_options(
     threads: int | Literal["auto"] = "auto",
 ) -> SessionOptions:
     """The options of a run, each checked."""
+    adaptive = concurrency == "auto"
     if concurrency == "auto":
         concurrency = AUTO_CONCURRENCY
     if (
@@ -76,6 +78,7 @@ def session_options(
         raise ValueError(f"threads is {threads!r}, needed is 'auto' or 1 to {MAX_THREADS}")
     return SessionOptions(
         concurrency=concurrency,
+        adaptive=adaptive,
         rate=rate,
         timeout=timeout,
         tries=tries,

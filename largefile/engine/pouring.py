@@ -99,7 +99,7 @@ class Pouring:
         # A span does not go round the end of the ring: what is asked for beyond that would be thrown away.
         last = min(last, first - first % window + window)
         stop = min(last * size, first * size + MIB) if first < last else first * size + 1
-        return self._source.probe(first * size, stop - 1, self._control.check)
+        return self._source.probe(first * size, stop - 1, self._control.check, self._control.deadline)
 
     def _choose_block_size(self) -> int:
         cache, offset = self._options.cache, self._options.offset

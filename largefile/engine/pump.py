@@ -374,6 +374,9 @@ class Pump:
             if moved is None:
                 return False
             after = moved
+        if source.host(after).opens_at > self._common.clock():
+            flight.stopped = "too early"  # the scheduler has it asked for again when it may be
+            return False
         flight.verdict = None
         flight.fetch = after
         flight.fetches += got < LITTLE
@@ -393,7 +396,7 @@ class Pump:
             return None
         if common.cancelled.is_set():
             flight.stopped = flight.stopped or "cancelled"
-        return flight.fault(common.source.name) or common.source.fault(event)
+        return flight.fault(common.source.name) or flight.unanswered(common.source.fault(event), event)
 
     # --- seats and ends --------------------------------------------------------------------------
 

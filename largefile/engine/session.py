@@ -30,6 +30,7 @@ from largefile.errors import (
     UnsizedSourceError,
 )
 from largefile.rules.actions import Refused
+from largefile.rules.governor import Governor
 from largefile.rules.identity import Identity, Match
 from largefile.rules.schedule import Scheduler
 from largefile.stats import DownloadStats
@@ -185,8 +186,18 @@ class Session:
             self._store,
             transports,
             rate=self._options.rate,
+            governor=self._make_governor(scheduler.concurrency),
+            deadline=self._control.deadline,
             clock=self._options.clock,
         )
+
+    @property
+    def _is_governed(self) -> bool:
+        """Whether it finds out how many transfers pay. A window is made for a certain number of them."""
+        return self._options.adaptive and self._shape.window is None and not self._shape.on_demand
+
+    def _make_governor(self, start: int) -> Governor | None:
+        return Governor(start, self._options.clock()) if self._is_governed else None
 
     @property
     def _threads(self) -> int:
@@ -201,7 +212,7 @@ class Session:
             store.byte_ranges.bitmap,
             block_size=store.block_size,
             content_size=store.content_size,
-            concurrency=options.concurrency,
+            concurrency=(self._is_governed and self._source.host().concurrency) or options.concurrency,
             min_span=shape.min_span,
             max_span=shape.max_span,
             window=shape.window,
@@ -248,7 +259,7 @@ class Session:
         """The first answer, which must speak of the content that this store is for."""
         if probe is None:
             first, last = self._first_gap()
-            probe = self._source.probe(first, last, self._control.check)
+            probe = self._source.probe(first, last, self._control.check, self._control.deadline)
         self._control.check()
         self.identity = probe.identity
         if probe.identity.size is None:

@@ -133,6 +133,8 @@ class Fault:
     retry_after: float | None = None
     #: The host asks for less (429, 503, refused connection): fewer transfers until it recovers.
     pushback: bool = False
+    #: It said nothing at all: hung up, or let us wait. That is how some hosts ask for less.
+    unanswered: bool = False
     #: Nobody's failure (a redirect, a renewed address): costs nothing, within a bound.
     blameless: bool = False
     #: Nothing of this job can succeed any more (404, source changed, disk error): it ends.

@@ -137,6 +137,14 @@ class Flights:
         until = min(heard) + self._stall_timeout if heard else None
         return None if until == float("inf") else until
 
+    def company(self, flight: Flight) -> int:
+        """Transfers that the host has let be together with this one, it included.
+
+        Where one was silent to its end, others that never got a byte may be refused as well.
+        """
+        silent = flight.stopping == "stalled" and not flight.received
+        return 1 + sum(bool(other.received) or not silent for other in self)
+
     @property
     def served(self) -> bool:
         """Some transfer gets bytes."""

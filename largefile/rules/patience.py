@@ -4,8 +4,9 @@ Three things are kept apart, because each has its own cure.
 
 *The run's own failures* (`attempt`, kept with the run) delay that run alone, twice as long each time.
 
-*Pushback*: the host wants fewer transfers. The allowance halves, once for all the transfers that were
-under way together, and grows by one with each transfer that ends well.
+*Pushback*: the host wants fewer transfers, or may want it, as it did not even answer. The allowance halves,
+once for all the transfers that were under way together, and grows by one with each transfer that ends
+well, up to the ceiling: the number above which the host was seen to refuse.
 
 *Strikes*: nobody gets anything. A failure is a strike if no block of the job landed since the last
 strike, if its transfer began after that strike (so a burst of failures is one), and if no other
@@ -21,6 +22,7 @@ from random import Random
 from typing import NamedTuple
 
 from largefile.rules.actions import Fault
+from largefile.rules.ceiling import Ceiling
 from largefile.rules.flights import Flight
 
 __all__ = ["Charge", "Patience"]
@@ -72,6 +74,7 @@ class Patience:
         self.epoch = 0
         #: How often the allowance was cut; a transfer remembers this too.
         self.cuts = 0
+        self.ceiling = Ceiling()
         self._allowance = concurrency
         self._backoff = backoff
         self._rng = rng
@@ -83,7 +86,9 @@ class Patience:
     @property
     def allowed(self) -> int:
         """Transfers that may be in flight now."""
-        return max(1, self._allowance >> self.strikes)
+        level = self.ceiling.level
+        allowance = self._allowance if level is None else min(self._allowance, level)
+        return max(1, allowance >> self.strikes)
 
     @property
     def opens_at(self) -> float:
@@ -113,15 +118,18 @@ class Patience:
         """The host wants no request before `until`."""
         self._gate = max(self._gate, until)
 
-    def landed(self) -> None:
-        """A block landed: the host is alive."""
+    def landed(self, flight: Flight) -> None:
+        """A block of this transfer landed: the host is alive."""
+        if flight.cuts < self.cuts:
+            self.ceiling.confirm()
         if self.strikes:
             self.strikes = 0
             self.epoch += 1
             self._hold = _NEVER
 
-    def ended_well(self) -> None:
-        """A transfer brought all that it was asked for."""
+    def ended_well(self, in_flight: int) -> None:
+        """One of `in_flight` transfers brought all that it was asked for."""
+        self.ceiling.ended_well(in_flight)
         self._allowance = min(self.concurrency, self._allowance + 1)
 
     def charge(self, flight: Flight, fault: Fault, *, served: bool, in_flight: int, now: float) -> Charge:
@@ -131,7 +139,7 @@ class Patience:
         """
         span = flight.span
         attempt, passes = (0, 0) if flight.landed else (span.attempt, span.passes)
-        if fault.pushback:
+        if (fault.pushback or fault.unanswered) and not flight.stopped_by_us:
             self._push_back(in_flight, flight.cuts)
         # Refused while others are served: the number of transfers is refused, not this run.
         excused = (fault.blameless or (fault.pushback and served)) and span.passes < _MAX_PASSES
@@ -149,6 +157,7 @@ class Patience:
 
     def _push_back(self, in_flight: int, cuts: int) -> None:
         """Halve what may be in flight, once for all the transfers that were under way together."""
+        self.ceiling.refused(in_flight)
         if cuts == self.cuts:
             self.cuts += 1
             self._allowance = min(self._allowance, max(1, in_flight // 2))

@@ -31,7 +31,7 @@ from largefile.events import Fetch, Response
 from largefile.rules.content_range import ContentRange, content_length, parse_content_range
 from largefile.rules.identity import Identity, Match
 from largefile.rules.redirects import REDIRECTS
-from largefile.rules.retry import retry_after
+from largefile.rules.retry import asked_pause
 from largefile.rules.verdict import Kind, Verdict
 
 __all__ = ["ContentRange", "Kind", "Verdict", "judge", "parse_content_range"]
@@ -299,7 +299,7 @@ def _judge_failure(case: _Case) -> Verdict:
     if status >= 500 or status in _RETRYABLE:
         pushback = status in _PUSHBACK
         error = ThrottledError(reason) if pushback else ProtocolError(f"asked for {case.asked}: {reason}")
-        wait = retry_after(case.headers.get("retry-after"), case.wall_now)
+        wait = asked_pause(case.headers, case.wall_now, quotas=pushback)
         return Verdict(Kind.RETRY, reason, retry_after=wait, pushback=pushback, error=error)
     kind = Kind.RENEW if case.resolved and status in _EXPIRED else Kind.GIVE_UP
     return Verdict(kind, reason, error=_final_error(status, f"the server {reason}"))

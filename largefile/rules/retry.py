@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from largefile.rules.identity import http_date
 
-__all__ = ["Backoff", "RetryResponse", "retry_after"]
+__all__ = ["Backoff", "RetryResponse", "asked_pause", "retry_after"]
 
 
 class _Random(Protocol):
@@ -163,7 +163,8 @@ def retry_after(value: str | None, wall_now: float, cap: float = 300.0) -> float
     Parameters
     ----------
     value : str or None
-        The field: a number of seconds or a date in any of HTTP's formats.
+        The field: a number of seconds or a date in any of HTTP's formats. Of several numbers (repeated
+        fields are joined), the largest counts.
     wall_now : float
         Seconds since the epoch at the moment the field came in.
     cap : float
@@ -186,7 +187,55 @@ def retry_after(value: str | None, wall_now: float, cap: float = 300.0) -> float
     RFC 9110 section 10.2.3.
     """
     value = (value or "").strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
-        return min(float(value), cap)
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?(\s*,\s*[0-9]+(\.[0-9]+)?)*", value):
+        return min(max(map(float, value.split(","))), cap)
     moment = http_date(value)
     return None if moment is None else min(max(moment - wall_now, 0.0), cap)
+
+
+def asked_pause(
+    headers: Mapping[str, str], wall_now: float, cap: float = 300.0, *, quotas: bool = True
+) -> float | None:
+    """Seconds that a refusal asks to wait: by Retry-After, or else by a quota that it says is used up.
+
+    Parameters
+    ----------
+    headers : mapping of str to str
+        The answer's fields, names in lower case.
+    wall_now, cap : float
+        As for `retry_after`.
+    quotas : bool
+        Whether the refusal can be for a quota.
+
+    Returns
+    -------
+    float or None
+        From 0 to `cap`; None if it does not say.
+
+    Examples
+    --------
+    >>> asked_pause({"ratelimit": '"burst";r=0;t=7, "day";r=800;t=5000'}, 0.0)
+    7.0
+    >>> asked_pause({"ratelimit-remaining": "0", "ratelimit-reset": "30", "retry-after": "2"}, 0.0)
+    2.0
+
+    Notes
+    -----
+    The RateLimit fields are those of draft-ietf-httpapi-ratelimit-headers, in its newest form and in the one
+    with a field for each number. The ``X-`` fields are not read: some count seconds and some give a date.
+    """
+    wait = retry_after(headers.get("retry-after"), wall_now, cap)
+    if wait is not None or not quotas:
+        return wait
+    resets = [int(reset) for left, reset in _quotas(headers) if int(left) == 0]
+    return min(float(max(resets)), cap) if resets else None
+
+
+_NUMBER = r"[0-9]{1,18}"
+
+
+def _quotas(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What is left of each quota, and the seconds until it is filled again."""
+    found = re.findall(rf";\s*r=({_NUMBER})\s*;\s*t=({_NUMBER})\s*(?=[,;]|$)", headers.get("ratelimit", ""))
+    old = headers.get("ratelimit-remaining", "").strip(), headers.get("ratelimit-reset", "").strip()
+    return [*found, old] if all(re.fullmatch(_NUMBER, number) for number in old) else found

@@ -37,9 +37,6 @@ beginning, and so does a demand after a time in which nothing was to be done.
 
 Slow transfers are the business of `Stragglers`: they are renewed, or split. So nothing is ever asked for
 twice at the same time, which rule 3 would need a spare place for.
-
-Place kept free. *Adaptive concurrency*: `progress` sees every transfer's bytes, and `set_concurrency` is all
-that a governor has to call.
 """
 
 from __future__ import annotations
@@ -63,6 +60,7 @@ from largefile.rules.actions import (
     Stop,
     Wait,
 )
+from largefile.rules.ceiling import Ceiling
 from largefile.rules.demand import DemandPlan
 from largefile.rules.endings import Ending, Passes, Refusals
 from largefile.rules.flights import Flight, Flights
@@ -368,7 +366,7 @@ class Scheduler:
         if left < flight.left:
             flight.left = left
             flight.landed = True
-            self._patience.landed()
+            self._patience.landed(flight)
             self._ending.landed()
 
     def ended(self, span: Span, fault: Fault | None, now: float) -> bool:
@@ -376,9 +374,9 @@ class Scheduler:
 
         `fault` None says that the transport is content; if blocks are missing, it has failed all the same.
         """
-        in_flight = len(self._flights)
         flight = self._flights.remove(span)
         self._stragglers.ended(flight, now)
+        in_flight = self._flights.company(flight)
         self._look(flight)
         if fault is not None and fault.retry_after is not None:
             self._patience.close_gate(now + fault.retry_after)
@@ -390,7 +388,7 @@ class Scheduler:
         if self._plan.whole and not span.whole:
             return True  # its blocks are the whole body's now
         if not missing:
-            self._patience.ended_well()
+            self._patience.ended_well(in_flight)
         elif self._cancelled:
             for first, stop in missing:
                 self._plan.park(Run(first, stop), now)
@@ -469,6 +467,16 @@ class Scheduler:
     def allowed(self) -> int:
         """Transfers that may be in flight now: `concurrency`, or less after failures."""
         return self._patience.allowed
+
+    @property
+    def concurrency(self) -> int:
+        """Transfers that may be in flight when all is well."""
+        return self._patience.concurrency
+
+    @property
+    def ceiling(self) -> Ceiling:
+        """What the host was seen to refuse."""
+        return self._patience.ceiling
 
     @property
     def remaining_blocks(self) -> int:

@@ -2,7 +2,7 @@
 
 It speaks enough HTTP/1.1 for downloads (GET, one range, keep-alive, 416) on raw sockets, so that it can
 also do what no library would let it: cut a body in the middle, lie in Content-Range, reset, fall silent.
-It needs nothing but the standard library, and no file: content may be made up by position.
+It needs no other package, and no file: content may be made up by position.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from largefile.testing.script import (
     pattern,
     phrase,
 )
+from largefile.wire.hosts import HOSTS
 
 __all__ = ["Behaviour", "Content", "LoopbackServer", "Request", "pattern"]
 
@@ -131,6 +132,7 @@ class LoopbackServer:
     def start(self) -> LoopbackServer:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self._listener.getsockname()[1]
+        HOSTS.forget(self.url)  # the port may have been that of a server which asked for a pause
         self._spawn(self._accept, self._listener)
         return self
 

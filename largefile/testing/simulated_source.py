@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from largefile.core.sink import BlockSink
 from largefile.errors import LargeFileError, NetworkError
 from largefile.events import Answered, Ended, Fetch, Outcome, Response
 from largefile.rules.actions import Fault
+from largefile.rules.hosts import Host
 from largefile.rules.identity import Identity
 from largefile.rules.ranged_http import judge
 from largefile.rules.redirects import MAX_HOPS
@@ -37,6 +39,7 @@ class SimulatedSource:
         self._clock = clock
         self._tries = tries
         self._past_caches = False
+        self.only_host = Host()
         self._identity: Identity | None = None
         self._content_type: str | None = None
 
@@ -68,11 +71,17 @@ class SimulatedSource:
         fields = (("Cache-Control", "no-cache"),) if self._past_caches else ()
         return Fetch(first, last, self.name, fields)
 
+    def host(self, fetch: Fetch | None = None) -> Host:
+        """The only one."""
+        return self.only_host
+
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
         """As `rules.ranged_http` has it."""
-        pinned = self._identity
-        verdict = judge(fetch, response, pinned, wall_now=self._clock(), pinned_type=self._content_type)
+        now, pinned = self._clock(), self._identity
+        verdict = judge(fetch, response, pinned, wall_now=now, pinned_type=self._content_type)
         self._past_caches |= verdict.stale
+        if verdict.retry_after is not None:
+            self.only_host.close(now + verdict.retry_after)
         return verdict
 
     def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int, last: int) -> Fetch | None:
@@ -86,7 +95,13 @@ class SimulatedSource:
         error = NetworkError(f"{ended.outcome.value}: {self.name}")
         return Fault(error, pushback=ended.outcome is Outcome.CONNECT)
 
-    def probe(self, first: int | None, last: int | None, check: Callable[[], object]) -> Probe:
+    def probe(
+        self,
+        first: int | None,
+        last: int | None,
+        check: Callable[[], object],
+        deadline: float = math.inf,
+    ) -> Probe:
         """Make the first request until it is answered well, and hold the answer.
 
         Raises

@@ -9,6 +9,7 @@ where redirects led, which may expire, and which gets the user's headers only if
 from __future__ import annotations
 
 import io
+import math
 import os
 import threading
 import time
@@ -30,6 +31,7 @@ from largefile.errors import (
 )
 from largefile.events import Ended, Fetch, Outcome, Response
 from largefile.rules.actions import Fault
+from largefile.rules.hosts import Host, too_long
 from largefile.rules.identity import Identity
 from largefile.rules.ranged_http import judge
 from largefile.rules.redirects import MAX_HOPS, check_url, display_url, follow, headers_for, origin
@@ -40,6 +42,7 @@ from largefile.wire.ca import choose_ca_file
 from largefile.wire.curl import CurlSettings, CurlTransport
 from largefile.wire.exchange import Whole, first_event, receive
 from largefile.wire.fields import check_fields
+from largefile.wire.hosts import HOSTS
 from largefile.wire.proxies import direct, without_userinfo
 from largefile.wire.readers import MIB, Probe
 
@@ -232,11 +235,17 @@ class HTTPReader:
 
     # --- the Source ------------------------------------------------------------------------------
 
-    def probe(self, first: int | None, last: int | None, check: Callable[[], object]) -> Probe:
+    def probe(
+        self,
+        first: int | None,
+        last: int | None,
+        check: Callable[[], object],
+        deadline: float = math.inf,
+    ) -> Probe:
         """Ask for the bytes `first` to `last` and hold the answer, for the caller to admit or refuse.
 
         The answer to an earlier question about size or identity is handed over instead, if there is one.
-        `check` is called now and then, and raises to end it.
+        `check` is called now and then, and raises to end it. `deadline`: see `Source.probe`.
 
         Raises
         ------
@@ -253,6 +262,7 @@ class HTTPReader:
         silences = 0
         fetch = self.request(first, last)
         while True:
+            self._await(0.0, fetch, check, deadline)
             sink = BlockSink()
             verdict = self._ask(fetch, sink, check)
             doubtful = verdict.kind is Kind.EMPTY and verdict.status == 416 and first is not None
@@ -269,7 +279,8 @@ class HTTPReader:
                 silences += isinstance(verdict.error, StalledError)
                 if silences >= MOST_SILENCES and verdict.error is not None:
                     raise verdict.error
-                self._pause(verdict, backoff, check)
+                self._await(self._retry_at(verdict, backoff), fetch, check, deadline)
+                self.retries += 1
             fetch = self.request(first, last)
 
     def forget(self) -> None:
@@ -311,6 +322,9 @@ class HTTPReader:
             fields.append(("Cache-Control", "no-cache"))
         return Fetch(first, last, url, tuple(fields))
 
+    def host(self, fetch: Fetch | None = None) -> Host:
+        return HOSTS.of(fetch.url if fetch is not None else self._resolved)
+
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
         verdict = judge(
             fetch,
@@ -322,6 +336,8 @@ class HTTPReader:
             vouched=self.vouched,
         )
         self._past_caches |= verdict.stale  # one that was caught once is not asked again
+        if verdict.retry_after is not None:
+            self.host(fetch).close(time.monotonic() + verdict.retry_after)
         return verdict
 
     def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int | None, last: int | None) -> Fetch | None:
@@ -407,17 +423,25 @@ class HTTPReader:
         held = verdict.kind is not Kind.EMPTY
         return Probe(found, fetch, verdict, sink, most) if held else Probe(found)
 
-    def _pause(self, verdict: Verdict, backoff: Backoff, check: Callable[[], object]) -> None:
-        """Wait before the next try of the first request; raises when there is none."""
+    def _retry_at(self, verdict: Verdict, backoff: Backoff) -> float:
+        """When the first request may be made again; raises if it will not be."""
         error = verdict.error or ProtocolError(verdict.reason)
         if verdict.kind is not Kind.RETRY:
             raise error
         delay = backoff.next_delay(RetryResponse(True, verdict.retry_after))
         if delay is None:
             raise error
-        self.retries += 1
-        until = time.monotonic() + delay
-        while (left := until - time.monotonic()) > 0:
+        return time.monotonic() + delay
+
+    def _await(self, until: float, fetch: Fetch, check: Callable[[], object], deadline: float) -> None:
+        """Wait for the time `until`, and as long as the host of `fetch` has told any download to."""
+        while True:
+            now, opens_at = time.monotonic(), self.host(fetch).opens_at
+            left = max(until, opens_at) - now
+            if left <= 0:
+                return
+            if opens_at > deadline:
+                raise too_long(self.name, opens_at - now)
             check()
             self.transport().poll(min(left, 0.1))
 

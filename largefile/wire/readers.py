@@ -8,6 +8,7 @@ any Reader.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 from largefile.core.sink import BlockSink
 from largefile.events import Ended, Fetch, Response
 from largefile.rules.actions import Fault
+from largefile.rules.hosts import Host
 from largefile.rules.identity import Identity
 from largefile.rules.sizing import auto_block_size
 from largefile.rules.verdict import Verdict
@@ -73,10 +75,13 @@ class Source(Protocol):
     def is_anonymous(self) -> bool:
         """Whether it has no way to tell one version of the content from another."""
 
-    def probe(self, first: int, last: int | None, check: Callable[[], object]) -> Probe:
+    def probe(
+        self, first: int, last: int | None, check: Callable[[], object], deadline: float = math.inf
+    ) -> Probe:
         """Pin the identity by a request that begins at `first`; raises the typed error that prevents it.
 
-        `check` is called now and then, and raises to end it.
+        `check` is called now and then, and raises to end it. A host that wants no request until after
+        `deadline` (of `time.monotonic`) is not waited for: that is a `ThrottledError` at once.
         """
 
     def transport(self) -> Transport:
@@ -94,8 +99,11 @@ class Source(Protocol):
     def request(self, first: int, last: int) -> Fetch:
         """The next request for these bytes, both ends included."""
 
+    def host(self, fetch: Fetch | None = None) -> Host:
+        """What is known of the host that `fetch` goes to, or else the next request."""
+
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
-        """Whether the body may be placed."""
+        """Whether the body may be placed. How long the host wants no request is noted at `host`."""
 
     def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int, last: int) -> Fetch | None:
         """The next request for these bytes where `fetch` was sent away; None if there is nowhere to go."""

@@ -7,6 +7,7 @@ two writers, a stopped thread is disowned: private memory takes the place of the
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from largefile.core.sink import PAUSE, BlockSink
 from largefile.errors import IncompleteError, ReadError
 from largefile.events import Answered, Ended, Fetch, Outcome, Response
 from largefile.rules.actions import Fault
+from largefile.rules.hosts import Host
 from largefile.rules.identity import Identity
 from largefile.rules.verdict import Kind, Verdict
 from largefile.wire.readers import Probe, Reader
@@ -196,6 +198,7 @@ class ReaderSource:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._transport: ThreadTransport | None = None
+        self._host = Host()
 
     @property
     def name(self) -> str:
@@ -205,7 +208,9 @@ class ReaderSource:
     def is_anonymous(self) -> bool:
         return True
 
-    def probe(self, first: int, last: int | None, check: Callable[[], object]) -> Probe:
+    def probe(
+        self, first: int, last: int | None, check: Callable[[], object], deadline: float = math.inf
+    ) -> Probe:
         size, _ = self._reader.content_length_and_block_size()
         if not isinstance(size, int) or size < 0:
             raise ReadError(f"{self.name} says that it has {size!r} bytes", retryable=False)
@@ -227,6 +232,9 @@ class ReaderSource:
 
     def request(self, first: int, last: int) -> Fetch:
         return Fetch(first, last, self.name)
+
+    def host(self, fetch: Fetch | None = None) -> Host:
+        return self._host
 
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
         return Verdict(Kind.ACCEPT, last=fetch.last)
