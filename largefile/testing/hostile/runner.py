@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import tempfile
 import threading
 import time
@@ -187,7 +188,7 @@ def attempt(work: Callable[[], None], limit: float) -> Exception | None:
 
 def judge(case: Case, dest: Path, error: Exception | None) -> Outcome:
     """By the bytes, and not by what was said of them."""
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError | subprocess.TimeoutExpired):
         return Outcome.HANG
     if isinstance(error, LargeFileError):
         return Outcome.CRASH if dest.exists() else Outcome.TYPED
@@ -201,10 +202,10 @@ def judge(case: Case, dest: Path, error: Exception | None) -> Outcome:
     return Outcome.UNDECIDABLE if case.undecidable else Outcome.CORRUPT
 
 
-def play_all(cases: Sequence[Case], jobs: int, client: Client) -> Iterator[Result]:
+def play_all(cases: Sequence[Case], jobs: int, client: Client, limit: float = LIMIT) -> Iterator[Result]:
     """Play them, so many at once, and give the results in their order."""
     with ThreadPoolExecutor(jobs) as pool:
-        results = [pool.submit(play, case, client) for case in cases]
+        results = [pool.submit(play, case, client, limit) for case in cases]
         try:
             for result in results:
                 yield result.result()
