@@ -904,7 +904,7 @@ def test_waiting_for_completion_ends_at_once_on_a_permanent_failure(tmp_path):
     ):
         run_cached(server, tmp_path, wait_for_completion=True, concurrency=4)
     assert caught.value.status.iterations == 1
-    assert len(server.requests) <= 6
+    assert len(server.requests) <= 10  # what was under way, and each of that once more
 
 
 def test_waiting_for_completion_pauses_between_passes_and_ends(tmp_path):

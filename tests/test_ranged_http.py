@@ -163,9 +163,17 @@ def test_what_a_cache_may_have_given_is_asked_for_once_more_past_all_caches(resp
     assert not ask(response).stale
 
 
-@pytest.mark.parametrize("status", [500, 503, 404, 302])
+@pytest.mark.parametrize("status", [500, 503, 302])
 def test_no_cache_is_suspected_of_an_answer_that_is_none(status):
     assert not ask(answer(status), fresh=False).stale
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 412])
+def test_what_ends_a_download_that_was_well_is_asked_for_once_more(status):
+    verdict = ask(answer(status), fresh=False)
+    assert (verdict.kind, verdict.stale) == (Kind.RETRY, True)
+    assert ask(answer(status)).kind in (Kind.GIVE_UP, Kind.CHANGED)
+    assert ask(answer(status), pinned=None, fresh=False).kind is Kind.GIVE_UP, "of a first answer it is not"
 
 
 @pytest.mark.parametrize("response", [answer(200, content_length=1000), answer(206, "bytes 10-19/50")])

@@ -10,6 +10,7 @@ The rules of this file, each a law in its tests:
 4. Only a well-formed answer may say that the source has changed: that verdict can throw a download away,
    so a confused proxy must not be able to give it. Nor may an answer without any validator, where the content
    has one (login and quota pages look like that), or a cache on the way: it is asked again past all caches.
+   So is whatever else would end a download that was well until then.
 """
 
 from __future__ import annotations
@@ -131,14 +132,16 @@ def judge(
     """
     case = _Case(fetch, response, pinned, wall_now, resolved, pinned_type, vouched)
     verdict = _judge(case, response.status)
-    if not case.is_fresh and (verdict.kind is Kind.CHANGED or _is_mismatch(verdict, response.status)):
+    if not case.is_fresh and _is_doubtful(case, verdict):
         verdict = replace(verdict, kind=Kind.RETRY, stale=True)
     return replace(verdict, status=response.status)
 
 
-def _is_mismatch(verdict: Verdict, status: int) -> bool:
-    """Whether it would have been good, if it had been the right one."""
-    return verdict.kind is Kind.RETRY and not verdict.plain and status in (200, 206, 416)
+def _is_doubtful(case: _Case, verdict: Verdict) -> bool:
+    """Whether it would have been good, if it had been the right one; or ends what was well until now."""
+    if verdict.kind in (Kind.CHANGED, Kind.RETRY):
+        return not verdict.plain and case.response.status in (200, 206, 412, 416)
+    return verdict.kind is Kind.GIVE_UP and not verdict.plain and case.pinned is not None
 
 
 def _judge(case: _Case, status: int) -> Verdict:
