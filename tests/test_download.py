@@ -12,6 +12,7 @@ import pytest
 from server_tools import BLOCK, after, always, get, names, noise, on, parts, sha256
 
 import largefile
+from largefile.disk.create import create_cache_files
 from largefile.errors import (
     DeadlineError,
     DigestMismatchError,
@@ -878,7 +879,7 @@ def test_nothing_is_left_running(dest):
 
 def cached(tmp_path, size=SIZE):
     data, index = tmp_path / "data", tmp_path / "index"
-    largefile.disk.create.create_cache_files(data, index, size, BLOCK)
+    create_cache_files(data, index, size, BLOCK)
     return largefile.LocalDownloadCache.open(data, index, durable=False)
 
 
@@ -977,7 +978,7 @@ def test_a_terabyte_is_planned_and_begun_without_its_bytes(tmp_path):
     with LoopbackServer(Content(size), behave=after(4, status=404)) as server:
         reader = largefile.HTTPReader(server.url, proxy="")
         data, index = tmp_path / "data", tmp_path / "index"
-        largefile.disk.create.create_cache_files(data, index, size, 1 << 20, reserve="span")
+        create_cache_files(data, index, size, 1 << 20, reserve="span")
         with reader, largefile.LocalDownloadCache.open(data, index, reserve="span", durable=False) as cache:
             with pytest.raises(NotFoundError):
                 largefile.CachingDownloader(reader, cache, durable=False).run()
