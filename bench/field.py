@@ -145,6 +145,7 @@ class Command:
         for _ in range(self._neighbour.runs):
             done = subprocess.run(
                 self._neighbour.command(url, dest),
+                cwd=dest.parent,  # some write logs where they are
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=self._limit,
