@@ -170,8 +170,8 @@ def table(rows: Sequence[tuple[str, str, Summary, Sequence[Result]]], count: int
         f"Made by `python bench/field.py` on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, "
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}. Judged by",
         'SHA-256 of the file and exit status. "Undecidable" is a wrong file that nothing in the answers',
-        "tells (items 13, 19 and 21 of the catalogue); no caller's digest is given. Who reads in one stream makes",
-        "one request, and so does not meet what is done to the third one and to those after it.",
+        "tells (items 13, 19 and 21 of the catalogue); no caller's digest is given. Who reads in one stream",
+        "makes one request, and so does not meet what is done to the third one and to those after it.",
         "",
         "| client | version | right file | error | **wrong file, success** | no end | undecidable |",
         "|---|---|---:|---:|---:|---:|---:|",
