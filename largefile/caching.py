@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
@@ -25,6 +25,7 @@ from largefile.rules.rate import RateController
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader
 from largefile.wire.readers import Reader, Source
+from largefile.wire.renewal import Renew
 from largefile.wire.threads import ReaderSource
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class DownloadOptions(TypedDict, total=False):
     proxy: str | None
     allow_private: bool
     max_size: int | None
+    mirrors: Iterable[str]
+    renew: Renew | None
 
 
 class CachingDownloader:
@@ -302,8 +305,12 @@ def download(
         Replace `dest` if it is there.
     durable : bool
         Sync what landed every second, so that a power loss costs no more than that.
-    ca_file, proxy, allow_private, max_size
+    ca_file, proxy, allow_private, max_size, renew
         See `HTTPReader`.
+    mirrors : sequence of str
+        More URLs of the same content, used beside the first by their speed; one that fails costs no
+        progress. A mirror whose size differs, or whose ETag and date both do, is left with a warning; with a
+        `digest` the size is enough.
 
     Returns
     -------
@@ -353,6 +360,8 @@ def start_download(
     proxy: str | None = None,
     allow_private: bool = True,
     max_size: int | None = None,
+    mirrors: Iterable[str] = (),
+    renew: Renew | None = None,
 ) -> Job[DownloadStatus]:
     """`download` in the background: a handle with ``result()``, ``cancel()`` and ``stats()``."""
     if (dest is None) == (into is None):
@@ -377,6 +386,9 @@ def start_download(
         connect_timeout=connect_timeout,
         tries=tries,
         block_size=blocks,
+        mirrors=mirrors,
+        has_digest=digest is not None,
+        renew=renew,
     )
     check_seconds("deadline", deadline)
     if into is not None:

@@ -24,6 +24,8 @@ class Fetch:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     #: Redirects and renewals that led to this address, for this request.
     hops: int = 0
+    #: Which of the content's URLs it is for: the number of a mirror, or 0.
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)

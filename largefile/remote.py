@@ -20,8 +20,9 @@ from largefile.engine.shared import Lease
 from largefile.engine.shelf import stem_of
 from largefile.rules.rate import RateController
 from largefile.stats import DownloadStats
-from largefile.wire.http import HTTPReader
+from largefile.wire.http import HTTPReader, check_mirrors
 from largefile.wire.proxies import without_userinfo
+from largefile.wire.renewal import Renew
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -53,6 +54,8 @@ class OpenOptions(TypedDict):
     proxy: str | None
     allow_private: bool
     max_size: int | None
+    mirrors: Iterable[str]
+    renew: Renew | None
     pickle_headers: bool
 
 
@@ -164,7 +167,8 @@ class _Recipe:
             raise TypeError("a file over a cache object can not be pickled; open it with cache_dir")
         if isinstance(self._options["rate"], RateController):
             raise TypeError("a file with a RateController can not be pickled; give its rate as a number")
-        options: dict[str, Any] = {name: value for name, value in self._options.items() if name != "auth"}
+        kept = self._options.keys() - {"auth", "renew"}
+        options: dict[str, Any] = {name: value for name, value in self._options.items() if name in kept}
         options["proxy"] = without_userinfo(self._options["proxy"])
         if not self._options["pickle_headers"]:
             options.pop("headers", None)
@@ -191,6 +195,8 @@ def open(
     proxy: str | None = None,
     allow_private: bool = True,
     max_size: int | None = None,
+    mirrors: Iterable[str] = (),
+    renew: Renew | None = None,
     pickle_headers: bool = False,
     _control: Control | None = None,  # who can cancel the first request
 ) -> RemoteFile:
@@ -222,7 +228,7 @@ def open(
         Most bytes that are fetched beyond what was read; 0: none.
     buffer_size : int
         Bytes of memory that small reads are served from.
-    headers, auth, ca_file, proxy, max_size, connect_timeout
+    headers, auth, ca_file, proxy, max_size, mirrors, renew, connect_timeout
         See `HTTPReader`.
     allow_private : bool
         See `HTTPReader`. A file with False shares no engine that one with True has begun; it gets a temporary
@@ -234,7 +240,8 @@ def open(
     tries : int
         Failures in a row before a read raises.
     pickle_headers : bool
-        Whether `headers` go into a pickle of the file. `auth` never does, nor do credentials in `proxy`.
+        Whether `headers` go into a pickle of the file. `auth` and `renew` never do, nor do credentials in
+        `proxy`.
 
     Raises
     ------
@@ -280,6 +287,8 @@ def open(
             proxy=proxy,
             allow_private=allow_private,
             max_size=max_size,
+            mirrors=check_mirrors(mirrors),
+            renew=renew,
             pickle_headers=pickle_headers,
         ),
         _control or Control(),
@@ -297,6 +306,8 @@ def _open(url: str, options: OpenOptions, control: Control) -> RemoteFile:
         proxy=options["proxy"],
         allow_private=options["allow_private"],
         max_size=options["max_size"],
+        mirrors=options["mirrors"],
+        renew=options["renew"],
         timeout=options["timeout"],
         connect_timeout=options["connect_timeout"],
         tries=options["tries"],

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from largefile.core.reorder import Block
@@ -24,6 +24,7 @@ from largefile.rules.rate import RateController
 from largefile.stats import DownloadStats, StreamingStatus
 from largefile.wire.http import HTTPReader
 from largefile.wire.readers import Reader, Source
+from largefile.wire.renewal import Renew
 from largefile.wire.threads import ReaderSource
 
 if TYPE_CHECKING:
@@ -412,6 +413,8 @@ def stream(
     proxy: str | None = None,
     allow_private: bool = True,
     max_size: int | None = None,
+    mirrors: Iterable[str] = (),
+    renew: Renew | None = None,
     **options: Unpack[StreamOptions],
 ) -> StreamingDownloader:
     """Read the content of `url` in order while many ranges of it are fetched at once, in bounded memory.
@@ -422,7 +425,7 @@ def stream(
         http or https, without credentials in it.
     block_size : int or "auto"
         Bytes that are handed on together, 4 KiB to 1 GiB.
-    headers, auth, timeout, connect_timeout, tries, ca_file, proxy, allow_private, max_size
+    headers, auth, timeout, connect_timeout, tries, ca_file, proxy, allow_private, max_size, mirrors, renew
         See `largefile.download`.
     options
         See `StreamingDownloader`.
@@ -457,6 +460,9 @@ def stream(
         connect_timeout=connect_timeout,
         tries=tries,
         block_size=check_block_size(block_size),
+        mirrors=mirrors,
+        has_digest=options.get("digest") is not None,
+        renew=renew,
     )
     options.setdefault("wait_for_completion", True)
     options.setdefault("max_iterations", 2)

@@ -16,7 +16,7 @@ from largefile.aio.streams import Stream
 from largefile.aio.threads import Worker, on_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from typing_extensions import Buffer
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from largefile.remote import OpenOptions
     from largefile.stats import DownloadStatus
     from largefile.streaming import StreamOptions
+    from largefile.wire.renewal import Renew
 
     class StreamingOptions(StreamOptions, total=False):
         """The options of `largefile.stream`."""
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
         proxy: str | None
         allow_private: bool
         max_size: int | None
+        mirrors: Iterable[str]
+        renew: Renew | None
 
 
 __all__ = ["File", "Stream", "download", "open", "stream"]

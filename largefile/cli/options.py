@@ -110,6 +110,13 @@ NO_PRIVATE = click.option(
 MAX_SIZE = click.option(
     "--max-size", callback=size_or_none, metavar="SIZE", help="Refuse what is larger, e.g. 10G."
 )
+MIRROR = click.option(
+    "--mirror",
+    "mirrors",
+    multiple=True,
+    metavar="URL",
+    help="Use this URL of the same content too; may be repeated.",
+)
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens, and show tracebacks.")
 
@@ -146,6 +153,7 @@ GET: list[Option] = [
     PROXY,
     NO_PRIVATE,
     MAX_SIZE,
+    MIRROR,
     QUIET,
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout at the end."),
     VERBOSE,
@@ -182,6 +190,7 @@ CAT: list[Option] = [
     PROXY,
     NO_PRIVATE,
     MAX_SIZE,
+    MIRROR,
     QUIET,
     VERBOSE,
 ]

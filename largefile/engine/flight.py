@@ -8,7 +8,7 @@ from largefile.engine.store import Seat
 from largefile.errors import InternalError, ProtocolError, StalledError
 from largefile.events import Ended, Fetch, Outcome
 from largefile.rules.actions import Fault, Span
-from largefile.rules.verdict import Kind, Verdict
+from largefile.rules.verdict import BODIES, Kind, Verdict
 
 __all__ = ["Flight", "as_error"]
 
@@ -20,17 +20,37 @@ UNANSWERED = {Outcome.CUT, Outcome.NETWORK, Outcome.TIMEOUT}
 class Flight:
     """One span under way on one seat."""
 
-    __slots__ = ("fetch", "fetches", "noted", "renewing", "seat", "span", "stopped", "verdict")
+    __slots__ = (
+        "_began",
+        "_had",
+        "fetch",
+        "fetches",
+        "noted",
+        "renewing",
+        "seat",
+        "span",
+        "stopped",
+        "verdict",
+    )
 
-    def __init__(self, span: Span, seat: Seat, fetch: Fetch) -> None:
+    def __init__(self, span: Span, seat: Seat, fetch: Fetch, now: float) -> None:
         self.span = span
         self.seat = seat
-        self.fetch = fetch
         self.fetches = 1
         self.noted = span.first_block  # blocks below this one the scheduler knows to have landed
         self.stopped = ""  # why the scheduler had it stopped
         self.renewing = False  # its fetch was stopped, to go on by another
+        self.begin(fetch, now)
+
+    def begin(self, fetch: Fetch, now: float) -> None:
+        """Go on by this fetch."""
+        self.fetch = fetch
         self.verdict: Verdict | None = None
+        self._began, self._had = now, self.seat.sink.received
+
+    def measure(self, now: float) -> tuple[int, float]:
+        """The bytes that came by the present fetch, and its seconds."""
+        return self.seat.sink.received - self._had, now - self._began
 
     def unanswered(self, fault: Fault, ended: Ended) -> Fault:
         """The transport's fault, marked if the host has hung up without a word."""
@@ -45,7 +65,7 @@ class Flight:
             return Fault(InternalError(f"stopped: {self.stopped}"), blameless=True)
         if self.verdict is None:
             return None
-        if self.verdict.kind not in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE):
+        if self.verdict.kind not in BODIES:
             return verdict_fault(self.verdict)
         if self.seat.sink.overrun:
             return Fault(ProtocolError(f"{name} sent more than it had said"))

@@ -24,7 +24,8 @@ from largefile.errors import LargeFileError
 from largefile.events import Answered, Ended, Fetch, Response
 from largefile.rules.rate import RateController
 from largefile.rules.schedule import Fault, Scheduler, Span
-from largefile.rules.verdict import Kind, Verdict
+from largefile.rules.verdict import BODIES, Kind, Verdict
+from largefile.wire.address import LATER
 from largefile.wire.readers import Source
 from largefile.wire.transport import Transport
 
@@ -84,6 +85,7 @@ class Pump:
         self._common = common
         self._transport = transport
         self._flights: dict[Fetch, Flight] = {}
+        self._parked: list[tuple[Flight, Ended]] = []  # ended, and to go on where somebody else finds out
         self._spans: dict[Span, Flight | None] = {}  # None: it is to be started
         self._seats: list[Seat] = []
         self._all_seats: list[Seat] = []
@@ -159,7 +161,7 @@ class Pump:
             self._transport.refuse(fetch)
             return
         span = scheduler.adopt(gap, stop, self._common.clock())
-        flight = Flight(span, self._take_seat(sink), fetch)
+        flight = Flight(span, self._take_seat(sink), fetch, self._common.clock())
         self._flights[fetch] = self._spans[span] = flight
         if verdict.kind is not Kind.WHOLE:
             flight.seat.lane.aim(sink, span.first_block, span.stop_block)
@@ -171,7 +173,7 @@ class Pump:
         seat = self._take_seat()
         seat.lane.aim(seat.sink, span.first_block, span.stop_block)
         fetch = common.source.request(seat.sink.at, seat.sink.stop - 1)
-        self._flights[fetch] = self._spans[span] = Flight(span, seat, fetch)
+        self._flights[fetch] = self._spans[span] = Flight(span, seat, fetch, common.clock())
         if common.rate is not None:
             common.rate.took_request(common.clock())
         self._transport.start(fetch, seat.sink, self._accepts)
@@ -218,6 +220,7 @@ class Pump:
         if self._flights:
             self._transport.poll(0.0)
         self._flights.clear()
+        self._parked.clear()
         self._spans.clear()
         self._share_rate()
         for seat in self._all_seats:
@@ -236,7 +239,7 @@ class Pump:
         """Let bytes flow until there is news, or until then, or for `limit` seconds; and tell the news."""
         clock = self._common.clock
         now = clock()
-        due = self._next_tick if self._flights else now + IDLE
+        due = self._next_tick if self._flights or self._parked else now + IDLE
         timeout = min(limit, max(0.0, due - now if until is None else min(due, until) - now))
         self._expected = now + timeout
         news = self._transport.poll(timeout)
@@ -244,12 +247,12 @@ class Pump:
             now = clock()
             self.excuse(now)
             self._expected = now
-            self._tell(news)
+            self._tell(news, now)
             if now >= self._next_tick:
                 self._next_tick = now + TICK
                 self._tick(now)
 
-    def _tell(self, news: Sequence[Answered | Ended]) -> None:
+    def _tell(self, news: Sequence[Answered | Ended], now: float) -> None:
         for event in news:
             flight = self._flights.get(event.fetch)
             if flight is None:
@@ -258,16 +261,35 @@ class Pump:
                 self._answered(flight, event)
             else:
                 del self._flights[event.fetch]
+                self._common.source.ended(event.fetch, *flight.measure(now))
                 self._ended(flight, event)
         for flight in self._flights.values():
             self._note(flight)
+        self._ask_again()
         self._admit_waiting()
+
+    def _ask_again(self) -> None:
+        """Those who wait for an address may go on, or have been told to stop."""
+        parked, self._parked = self._parked, []
+        for flight, event in parked:
+            self._ended(flight, event)
 
     def _tick(self, now: float) -> None:
         for flight in self._flights.values():
             sink = flight.seat.sink
             self._common.scheduler.progress(flight.span, sink.at - sink.first, now)
+            self._leave_slow(flight, now)
+        self._common.scheduler.lost(TICK, [flight.span for flight, _ in self._parked])
         self._share_rate()
+
+    def _leave_slow(self, flight: Flight, now: float) -> None:
+        """Go on elsewhere if the source knows a much faster place, and it is not we who are slow."""
+        rate = self._common.rate
+        limited = rate is not None and rate.bytes_per_second is not None
+        if limited or flight.renewing or flight.span.whole:
+            return
+        if self._common.source.leaves(flight.fetch, *flight.measure(now)):
+            self.renew(flight.span)
 
     def _share_rate(self) -> None:
         if (rate := self._common.rate) is not None:
@@ -291,7 +313,7 @@ class Pump:
     def _answered(self, flight: Flight, event: Answered) -> None:
         verdict = self._common.source.judge(event.fetch, event.response)
         flight.verdict = verdict
-        if verdict.kind in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE):
+        if verdict.kind in BODIES:
             self._admit(flight, verdict)
         else:
             self._transport.refuse(event.fetch)
@@ -349,21 +371,16 @@ class Pump:
         self._share_rate()
 
     def _goes_on(self, flight: Flight, event: Ended) -> bool:
-        """Whether the flight needs, and got, another fetch for the same span."""
+        """Whether the flight needs, and got or waits for, another fetch for the same span."""
         verdict, sink, source = flight.verdict, flight.seat.sink, self._common.source
-        if (
-            verdict is None
-            or flight.stopped
-            or self._common.cancelled.is_set()
-            or flight.fetches >= MAX_FETCHES
-        ):
+        if flight.stopped or self._common.cancelled.is_set() or flight.fetches >= MAX_FETCHES:
             return False
         got = sink.at - (flight.fetch.first or 0)
         if flight.renewing:
             self._common.scheduler.renewed(flight.span, self._common.clock())
             flight.renewing = False
             after = source.request(sink.at, sink.stop - 1)
-        elif verdict.kind is not Kind.WHOLE and got and sink.at == sink.limit:
+        elif verdict is not None and verdict.kind is not Kind.WHOLE and got and sink.at == sink.limit:
             after = source.request(sink.at, sink.stop - 1)
         else:
             try:
@@ -373,12 +390,15 @@ class Pump:
                 return False
             if moved is None:
                 return False
+            if moved is LATER:
+                self._parked.append((flight, event))
+                return True
             after = moved
         if source.host(after).opens_at > self._common.clock():
             flight.stopped = "too early"  # the scheduler has it asked for again when it may be
+            source.ended(after, 0, 0.0)
             return False
-        flight.verdict = None
-        flight.fetch = after
+        flight.begin(after, self._common.clock())
         flight.fetches += got < LITTLE
         sink.limit = sink.stop
         self._flights[after] = flight

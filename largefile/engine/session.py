@@ -321,7 +321,8 @@ class Session:
     def notes(self) -> tuple[str, ...]:
         """Remarks for the status."""
         whole = self._crew is not None and self._crew.is_whole
-        return ("the server gave the whole content where a range was asked for: one stream",) if whole else ()
+        stream = ("the server gave the whole content where a range was asked for: one stream",)
+        return (*self._source.notes, *(stream if whole else ()))
 
     def block_map(self, cells: int) -> list[float]:
         """How much of each of `cells` equal parts of the content is in place, from any thread."""

@@ -39,8 +39,6 @@ class Span:
 
     first_block: int
     stop_block: int
-    #: Which mirror is asked.
-    source: int = 0
     #: Failures of these blocks since one of their transfers last landed a block.
     attempt: int = 0
     #: Times in a row that they went back without anybody's fault.

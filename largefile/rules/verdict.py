@@ -8,7 +8,7 @@ from enum import Enum
 from largefile.errors import LargeFileError
 from largefile.rules.identity import Identity
 
-__all__ = ["Kind", "Verdict"]
+__all__ = ["BODIES", "GOOD", "Kind", "Verdict"]
 
 
 class Kind(Enum):
@@ -23,6 +23,12 @@ class Kind(Enum):
     CHANGED = "changed"  #: the source has another version than the one begun with
     GIVE_UP = "give-up"  #: asking again will not help
     RENEW = "renew"  #: the address has expired: get a new one from where it came
+
+
+#: Answers whose body may be placed.
+BODIES = frozenset({Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE})
+#: … and those that say all there is to say of the content.
+GOOD = BODIES | {Kind.EMPTY}
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,11 @@ class SimulatedSource:
         """It has validators."""
         return False
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def begin_use(self) -> None:
         return None
 
@@ -84,11 +89,18 @@ class SimulatedSource:
             self.only_host.close(now + verdict.retry_after)
         return verdict
 
-    def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int, last: int) -> Fetch | None:
+    def elsewhere(self, fetch: Fetch, verdict: Verdict | None, first: int, last: int) -> Fetch | None:
         """Every address leads to the same server, ten times in a row."""
-        if verdict.kind is not Kind.REDIRECT or fetch.hops >= MAX_HOPS:
+        if verdict is None or verdict.kind is not Kind.REDIRECT or fetch.hops >= MAX_HOPS:
             return None
         return replace(self.request(first, last), hops=fetch.hops + 1)
+
+    def leaves(self, fetch: Fetch, size: int, seconds: float) -> bool:
+        """There is one server only."""
+        return False
+
+    def ended(self, fetch: Fetch, size: int, seconds: float) -> None:
+        """Nothing is measured."""
 
     def fault(self, ended: Ended) -> Fault:
         """Every bad end may be a good one next time."""

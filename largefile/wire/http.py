@@ -13,8 +13,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
 from largefile.core.ranges import MAX_SIZE
@@ -33,20 +32,22 @@ from largefile.events import Ended, Fetch, Outcome, Response
 from largefile.rules.actions import Fault
 from largefile.rules.hosts import Host, too_long
 from largefile.rules.identity import Identity
-from largefile.rules.ranged_http import judge
-from largefile.rules.redirects import MAX_HOPS, check_url, display_url, follow, headers_for, origin
+from largefile.rules.redirects import check_url, display_url, origin
 from largefile.rules.retry import Backoff, RetryResponse
 from largefile.rules.sizing import auto_block_size
-from largefile.rules.verdict import Kind, Verdict
+from largefile.rules.verdict import BODIES, GOOD, Kind, Verdict
+from largefile.wire.address import LATER, Next
 from largefile.wire.ca import choose_ca_file
 from largefile.wire.curl import CurlSettings, CurlTransport
 from largefile.wire.exchange import Whole, first_event, receive
 from largefile.wire.fields import check_fields
 from largefile.wire.hosts import HOSTS
+from largefile.wire.mirrors import Places
 from largefile.wire.proxies import direct, without_userinfo
 from largefile.wire.readers import MIB, Probe
+from largefile.wire.renewal import Renew
 
-__all__ = ["HTTPReader"]
+__all__ = ["HTTPReader", "check_mirrors"]
 
 IN_USE = "this reader of {} is in use by another stream or download; make one for each"
 
@@ -100,6 +101,17 @@ class HTTPReader:
         How often the first request is made before its error is raised.
     block_size
         Preferred block size in bytes; by default 1 MiB, more for files above 1 TiB.
+    mirrors
+        More URLs of the same content. All are used, the faster ones more. One whose size differs, or whose
+        ETag and Last-Modified both do, is left with a warning; one that fails costs nothing but its own
+        bytes. `headers` and `auth` go to those of the origin of `url` only.
+    has_digest
+        Whether the caller compares a digest in the end: then a mirror of the same size is believed.
+    renew
+        Called with the URL when that has expired (it answers 400, 401, 403 or 410), to return a new one of
+        the same content. Once for all transfers, on a thread of its own, so it may take its time; what it
+        raises is the cause of a `RefusedError`. `headers` and `auth` go to the new URL if its origin is the
+        same. It is not pickled.
 
     Raises
     ------
@@ -126,9 +138,11 @@ class HTTPReader:
         tries: int = 5,
         block_size: int | None = None,
         pickle_headers: bool = False,
+        mirrors: Iterable[str] = (),
+        has_digest: bool = False,
+        renew: Renew | None = None,
     ) -> None:
         self.url = check_url(url)
-        self._headers = check_fields(headers, auth)
         self._options: dict[str, Any] = {
             "ca_file": ca_file,
             "proxy": proxy if allow_private else direct(proxy),
@@ -139,6 +153,8 @@ class HTTPReader:
             "tries": tries,
             "block_size": block_size,
             "pickle_headers": pickle_headers,
+            "mirrors": check_mirrors(mirrors),
+            "has_digest": has_digest,
         }
         if block_size is not None and block_size < 1:
             raise ValueError(f"block_size is {block_size}, needed is at least 1 byte")
@@ -152,12 +168,11 @@ class HTTPReader:
             allow_private=bool(allow_private),
         )
         self._transport: CurlTransport | None = None
-        self._resolved = self.url
-        self._past_caches = False
+        self._renew = check_renew(renew)
+        fields = check_fields(headers, auth)
+        self._places = Places(self.url, self._options["mirrors"], fields, has_digest, self._renew)
         #: Whether ETags alone do not tell versions apart any more, as the caller's digest decides.
         self.vouched = False
-        self._identity: Identity | None = None
-        self._content_type: str | None = None
         self._probe: Probe | None = None
         self._used = threading.Lock()  # while a loop runs over the transport
         self.retries = 0  #: requests that the probe made again
@@ -176,10 +191,10 @@ class HTTPReader:
     @property
     def identity(self) -> Identity:
         """Who the server says that the content is; makes the first request if need be."""
-        if self._identity is None:
-            self._probe = self.probe(0, MIB - 1, lambda: None)
-            return self._probe.identity
-        return self._identity
+        if (known := self._places.identity) is not None:
+            return known
+        self._probe = self.probe(0, MIB - 1, lambda: None)
+        return self._probe.identity
 
     def content_length_and_block_size(self) -> tuple[int, int]:
         """The content's size and the preferred block size, in bytes.
@@ -229,8 +244,8 @@ class HTTPReader:
         return io.BytesIO(buffer)
 
     def _clone(self) -> HTTPReader:
-        clone = HTTPReader(self.url, **self._options)
-        clone._headers, clone._identity = self._headers, self._identity
+        clone = HTTPReader(self.url, renew=self._renew, **self._options)
+        clone._places.adopt(self._places)
         return clone
 
     # --- the Source ------------------------------------------------------------------------------
@@ -255,6 +270,7 @@ class HTTPReader:
         if self._used.locked():
             raise ValueError(IN_USE.format(self.name))
         self.transport()  # a held answer of a parent process is none
+        self._places.begin()
         if (held := self._probe) is not None:
             self._probe = None
             return held
@@ -266,9 +282,9 @@ class HTTPReader:
             sink = BlockSink()
             verdict = self._ask(fetch, sink, check)
             doubtful = verdict.kind is Kind.EMPTY and verdict.status == 416 and first is not None
-            if verdict.kind in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE, Kind.EMPTY) and not doubtful:
+            if verdict.kind in GOOD and not doubtful:
                 return self._pin(fetch, verdict, sink)
-            if (moved := self.elsewhere(fetch, verdict, first, last)) is not None:
+            if (moved := self._moved(fetch, verdict, first, last, check)) is not None:
                 fetch = moved
                 continue
             if (verdict.plain or doubtful) and first is not None:
@@ -286,8 +302,8 @@ class HTTPReader:
     def forget(self) -> None:
         """Pin nothing any more: the next probe finds out anew what is there. Transfers are dropped."""
         self.close()
-        self._probe = self._identity = self._content_type = None
-        self._resolved = self.url
+        self._probe = None
+        self._places.forget()
 
     @property
     def is_anonymous(self) -> bool:
@@ -296,6 +312,7 @@ class HTTPReader:
     def begin_use(self) -> None:
         if not self._used.acquire(blocking=False):
             raise ValueError(IN_USE.format(self.name))
+        self._places.begin()
 
     def end_use(self) -> None:
         self._used.release()
@@ -313,63 +330,41 @@ class HTTPReader:
 
     def doubt_caches(self) -> None:
         """Ask past all caches on the way from now on."""
-        self._past_caches = True
+        self._places.doubt_caches()
 
     def request(self, first: int | None, last: int | None) -> Fetch:
-        url = self._resolved
-        fields = [("Accept-Encoding", "identity"), *headers_for(self.url, url, self._headers)]
-        if self._past_caches:
-            fields.append(("Cache-Control", "no-cache"))
-        return Fetch(first, last, url, tuple(fields))
+        return self._places.request(first, last)
 
     def host(self, fetch: Fetch | None = None) -> Host:
-        return HOSTS.of(fetch.url if fetch is not None else self._resolved)
+        return self._places.host() if fetch is None else HOSTS.of(fetch.url)
 
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
-        verdict = judge(
-            fetch,
-            response,
-            self._identity,
-            wall_now=time.time(),
-            resolved=fetch.url != self.url,
-            pinned_type=self._content_type,
-            vouched=self.vouched,
-        )
-        self._past_caches |= verdict.stale  # one that was caught once is not asked again
-        if verdict.retry_after is not None:
-            self.host(fetch).close(time.monotonic() + verdict.retry_after)
-        return verdict
+        return self._places.judge(fetch, response, self.vouched)
 
-    def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int | None, last: int | None) -> Fetch | None:
-        """Follow a redirect, or go back to the origin when the address that it led to has expired.
+    def elsewhere(self, fetch: Fetch, verdict: Verdict | None, first: int | None, last: int | None) -> Next:
+        return self._places.elsewhere(fetch, verdict, first, last)
 
-        Many fetches may find out the same at once: each follows on its own, and all end at one address.
+    def leaves(self, fetch: Fetch, size: int, seconds: float) -> bool:
+        return self._places.leaves(fetch, size, seconds)
 
-        Raises
-        ------
-        RefusedError
-            If the redirect leads where we do not go, or is one too many.
-        """
-        if verdict.kind is Kind.RENEW and fetch.hops < MAX_HOPS:
-            if fetch.url == self._resolved:
-                self._resolved = self.url
-        elif verdict.kind is Kind.REDIRECT:
-            target = follow(fetch.url, verdict.location, verdict.status, hops=fetch.hops)
-            if self._resolved in (fetch.url, self.url):
-                self._resolved = target
-        else:
-            return None
-        return replace(self.request(first, last), hops=fetch.hops + 1)
+    def ended(self, fetch: Fetch, size: int, seconds: float) -> None:
+        self._places.ended(fetch, size, seconds)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._places.notes
 
     def fault(self, ended: Ended) -> Fault:
+        spare = self._places.has_other(ended.fetch)
         if ended.outcome is Outcome.PRIVATE:
             refused = PrivateAddressError(origin(ended.fetch.url)[1], ended.detail)
-            return Fault(refused, retryable=False, fatal=True)
+            return Fault(refused, retryable=spare, fatal=not spare)
         words, retryable, pushback = FAULTS[ended.outcome]
         detail = f": {ended.detail}" if ended.detail else ""
-        error = NetworkError(f"{words} {self.name}{detail}", ended.code)
+        error = NetworkError(f"{words} {self._places.name(ended.fetch)}{detail}", ended.code)
         if ended.outcome is Outcome.PROTOCOL:
             return Fault(ProtocolError(str(error)))
+        retryable = retryable or spare
         return Fault(error, retryable=retryable, pushback=pushback, fatal=not retryable)
 
     def close(self) -> None:
@@ -407,19 +402,33 @@ class HTTPReader:
             error = StalledError(f"no answer from {self.name} in {self._options['timeout']:g} s")
             return Verdict(Kind.RETRY, reason=str(error), error=error)
         verdict = self.judge(fetch, event.response)
-        if verdict.kind not in (Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE):
+        if verdict.kind not in BODIES:
             transport.refuse(fetch)
             first_event(transport, fetch, 5.0, check)
         return verdict
 
+    def _moved(
+        self,
+        fetch: Fetch,
+        verdict: Verdict,
+        first: int | None,
+        last: int | None,
+        check: Callable[[], object],
+    ) -> Fetch | None:
+        """The request that follows this one, if there is one, once it is known."""
+        self.ended(fetch, 0, 0.0)
+        while (moved := self.elsewhere(fetch, verdict, first, last)) is LATER:
+            check()
+            self.transport().poll(0.1)
+        return moved
+
     def _pin(self, fetch: Fetch, verdict: Verdict, sink: BlockSink) -> Probe:
-        found = verdict.identity or Identity(None, None, 0)
+        size = verdict.identity.size if verdict.identity is not None else 0
         most: int | None = self._options["max_size"]
-        if most is not None and (found.size or 0) > most:
+        if most is not None and (size or 0) > most:
             self.close()  # and with it the body that is held
-            raise TooLargeError(self.name, most, found.size)
-        self._identity = found
-        self._content_type = verdict.content_type
+            raise TooLargeError(self.name, most, size)
+        found = self._places.pin(fetch, verdict)
         held = verdict.kind is not Kind.EMPTY
         return Probe(found, fetch, verdict, sink, most) if held else Probe(found)
 
@@ -451,6 +460,20 @@ def positive(name: str, seconds: float) -> float:
     if not 0 < seconds < 1e9:
         raise ValueError(f"{name} is {seconds}, needed is a number of seconds above 0")
     return seconds
+
+
+def check_renew(renew: Renew | None) -> Renew | None:
+    """Something to call, or None; else TypeError."""
+    if renew is not None and not callable(renew):
+        raise TypeError(f"renew is {renew!r}, needed is a function that makes a new URL of an expired one")
+    return renew
+
+
+def check_mirrors(mirrors: Iterable[str]) -> tuple[str, ...]:
+    """URLs, as they are sent; else ValueError, or TypeError for one alone."""
+    if isinstance(mirrors, str):
+        raise TypeError(f"mirrors is {display_url(mirrors)!r}, needed is a sequence of URLs")
+    return tuple(check_url(mirror) for mirror in mirrors)
 
 
 def check_max_size(size: int | None) -> int | None:

@@ -22,6 +22,7 @@ from largefile.rules.hosts import Host
 from largefile.rules.identity import Identity
 from largefile.rules.sizing import auto_block_size
 from largefile.rules.verdict import Verdict
+from largefile.wire.address import Next
 from largefile.wire.transport import Transport
 
 __all__ = ["FileReader", "Probe", "Reader", "Source"]
@@ -75,6 +76,10 @@ class Source(Protocol):
     def is_anonymous(self) -> bool:
         """Whether it has no way to tell one version of the content from another."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the status."""
+
     def probe(
         self, first: int, last: int | None, check: Callable[[], object], deadline: float = math.inf
     ) -> Probe:
@@ -105,8 +110,18 @@ class Source(Protocol):
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
         """Whether the body may be placed. How long the host wants no request is noted at `host`."""
 
-    def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int, last: int) -> Fetch | None:
-        """The next request for these bytes where `fetch` was sent away; None if there is nowhere to go."""
+    def elsewhere(self, fetch: Fetch, verdict: Verdict | None, first: int, last: int) -> Next:
+        """The next request for these bytes, where `fetch` did not bring them; None if there is nowhere to go.
+
+        `verdict` is the one on its answer, None if there was no answer.
+        LATER: somebody else finds out where that is; ask again soon, and until it is something else.
+        """
+
+    def leaves(self, fetch: Fetch, size: int, seconds: float) -> bool:
+        """So far has a transfer come in so many seconds: would the rest come much sooner by a new request?"""
+
+    def ended(self, fetch: Fetch, size: int, seconds: float) -> None:
+        """A transfer is over, after so many bytes of its body. Said before `elsewhere` is asked."""
 
     def fault(self, ended: Ended) -> Fault:
         """What a transfer's bad end means for its span."""

@@ -208,6 +208,10 @@ class ReaderSource:
     def is_anonymous(self) -> bool:
         return True
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def probe(
         self, first: int, last: int | None, check: Callable[[], object], deadline: float = math.inf
     ) -> Probe:
@@ -239,8 +243,14 @@ class ReaderSource:
     def judge(self, fetch: Fetch, response: Response) -> Verdict:
         return Verdict(Kind.ACCEPT, last=fetch.last)
 
-    def elsewhere(self, fetch: Fetch, verdict: Verdict, first: int, last: int) -> Fetch | None:
+    def elsewhere(self, fetch: Fetch, verdict: Verdict | None, first: int, last: int) -> Fetch | None:
         return None
+
+    def leaves(self, fetch: Fetch, size: int, seconds: float) -> bool:
+        return False
+
+    def ended(self, fetch: Fetch, size: int, seconds: float) -> None:
+        return None  # nobody waits for it
 
     def fault(self, ended: Ended) -> Fault:
         error = ended.error
