@@ -58,6 +58,7 @@ class DownloadOptions(TypedDict, total=False):
     proxy: str | None
     allow_private: bool
     max_size: int | None
+    http2: bool
     mirrors: Iterable[str]
     renew: Renew | None
 
@@ -305,7 +306,7 @@ def download(
         Replace `dest` if it is there.
     durable : bool
         Sync what landed every second, so that a power loss costs no more than that.
-    ca_file, proxy, allow_private, max_size, renew
+    ca_file, proxy, allow_private, max_size, http2, renew
         See `HTTPReader`.
     mirrors : sequence of str
         More URLs of the same content, used beside the first by their speed; one that fails costs no
@@ -360,6 +361,7 @@ def start_download(
     proxy: str | None = None,
     allow_private: bool = True,
     max_size: int | None = None,
+    http2: bool = False,
     mirrors: Iterable[str] = (),
     renew: Renew | None = None,
 ) -> Job[DownloadStatus]:
@@ -382,6 +384,7 @@ def start_download(
         proxy=proxy,
         allow_private=allow_private,
         max_size=max_size,
+        http2=http2,
         timeout=timeout,
         connect_timeout=connect_timeout,
         tries=tries,

@@ -54,6 +54,7 @@ class OpenOptions(TypedDict):
     proxy: str | None
     allow_private: bool
     max_size: int | None
+    http2: bool
     mirrors: Iterable[str]
     renew: Renew | None
     pickle_headers: bool
@@ -195,6 +196,7 @@ def open(
     proxy: str | None = None,
     allow_private: bool = True,
     max_size: int | None = None,
+    http2: bool = False,
     mirrors: Iterable[str] = (),
     renew: Renew | None = None,
     pickle_headers: bool = False,
@@ -228,7 +230,7 @@ def open(
         Most bytes that are fetched beyond what was read; 0: none.
     buffer_size : int
         Bytes of memory that small reads are served from.
-    headers, auth, ca_file, proxy, max_size, mirrors, renew, connect_timeout
+    headers, auth, ca_file, proxy, max_size, http2, mirrors, renew, connect_timeout
         See `HTTPReader`.
     allow_private : bool
         See `HTTPReader`. A file with False shares no engine that one with True has begun; it gets a temporary
@@ -287,6 +289,7 @@ def open(
             proxy=proxy,
             allow_private=allow_private,
             max_size=max_size,
+            http2=http2,
             mirrors=check_mirrors(mirrors),
             renew=renew,
             pickle_headers=pickle_headers,
@@ -306,6 +309,7 @@ def _open(url: str, options: OpenOptions, control: Control) -> RemoteFile:
         proxy=options["proxy"],
         allow_private=options["allow_private"],
         max_size=options["max_size"],
+        http2=options["http2"],
         mirrors=options["mirrors"],
         renew=options["renew"],
         timeout=options["timeout"],

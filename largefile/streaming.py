@@ -413,6 +413,7 @@ def stream(
     proxy: str | None = None,
     allow_private: bool = True,
     max_size: int | None = None,
+    http2: bool = False,
     mirrors: Iterable[str] = (),
     renew: Renew | None = None,
     **options: Unpack[StreamOptions],
@@ -425,7 +426,9 @@ def stream(
         http or https, without credentials in it.
     block_size : int or "auto"
         Bytes that are handed on together, 4 KiB to 1 GiB.
-    headers, auth, timeout, connect_timeout, tries, ca_file, proxy, allow_private, max_size, mirrors, renew
+    headers, auth, timeout, connect_timeout, tries, ca_file, proxy, allow_private, max_size, http2
+        See `largefile.download`.
+    mirrors, renew
         See `largefile.download`.
     options
         See `StreamingDownloader`.
@@ -456,6 +459,7 @@ def stream(
         proxy=proxy,
         allow_private=allow_private,
         max_size=max_size,
+        http2=http2,
         timeout=timeout,
         connect_timeout=connect_timeout,
         tries=tries,

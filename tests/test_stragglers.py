@@ -164,3 +164,17 @@ def test_three_silences_in_a_row_end_the_job():
         scheduler.ended(span, None, now)
         now += 20.0
     assert "3 times in a row" in str(scheduler.error)
+
+
+def test_to_get_as_far_again_is_no_progress_and_a_byte_more_is():
+    for more in (0, 1):
+        scheduler, _ = scheduler_for(20, block_size=BLOCK, concurrency=1, stall_timeout=20.0, tries=9)
+        now = 0.0
+        for number in range(3):
+            span = starts(scheduler, now)[0][0]
+            scheduler.progress(span, 50 + more * number, now + 1.0)
+            now += 21.0
+            assert scheduler.next_action(now) == Stop(span, "stalled")
+            scheduler.ended(span, None, now)
+            now += 20.0
+        assert (scheduler.error is None) == bool(more)

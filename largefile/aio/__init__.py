@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         proxy: str | None
         allow_private: bool
         max_size: int | None
+        http2: bool
         mirrors: Iterable[str]
         renew: Renew | None
 

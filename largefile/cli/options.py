@@ -107,6 +107,9 @@ NO_PRIVATE = click.option(
     type=bool,
     help="Connect to public addresses only, for a URL of a stranger; not through a proxy.",
 )
+HTTP2 = click.option(
+    "--http2", is_flag=True, help="Speak HTTP/2; each transfer has its own connection all the same."
+)
 MAX_SIZE = click.option(
     "--max-size", callback=size_or_none, metavar="SIZE", help="Refuse what is larger, e.g. 10G."
 )
@@ -153,6 +156,7 @@ GET: list[Option] = [
     PROXY,
     NO_PRIVATE,
     MAX_SIZE,
+    HTTP2,
     MIRROR,
     QUIET,
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout at the end."),
@@ -190,6 +194,7 @@ CAT: list[Option] = [
     PROXY,
     NO_PRIVATE,
     MAX_SIZE,
+    HTTP2,
     MIRROR,
     QUIET,
     VERBOSE,

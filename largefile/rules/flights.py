@@ -56,8 +56,9 @@ class Flights:
 
     def __init__(self, stall_timeout: float, low_speed: float = 0.0) -> None:
         self.limited = False  #: they are held to a speed: however slow, they are not silent
-        #: How often in a row transfers were silent for too long, while no other got anything.
+        #: How often in a row transfers were silent for too long, while no other got any further.
         self.silences = 0
+        self._stuck = 0  # the most that one of these had got: to get as far again is no progress
         self._silent_at = float("-inf")
         self._low_speed = low_speed
         self._stall_timeout = stall_timeout
@@ -96,7 +97,12 @@ class Flights:
         least = 0.0 if self.limited else passed * self._low_speed / max(1, len(self))
         if new > 0 and new >= least:
             flight.heard, flight.heard_of = now, flight.received
-            self.silences = 0
+            if flight.received > self._stuck:
+                self.progressed()
+
+    def progressed(self) -> None:
+        """Something was brought that nobody had brought before."""
+        self.silences = self._stuck = 0
 
     def stop(self, flight: Flight, why: StopReason) -> None:
         """Have it stopped; only the first reason is said, the last one counts."""
@@ -114,12 +120,13 @@ class Flights:
         """The next transfer to stop: because it was asked for, or because it was silent for too long."""
         for flight in self:
             if flight.stopping is None and now >= flight.heard + self._stall_timeout:
-                self._count_silence(now)
+                self._count_silence(flight, now)
                 self.stop(flight, "stalled")
         return self._stops.pop(0) if self._stops else None
 
-    def _count_silence(self, now: float) -> None:
+    def _count_silence(self, flight: Flight, now: float) -> None:
         """Those that began together are silent together, and count once."""
+        self._stuck = max(self._stuck, flight.received)
         if now >= self._silent_at + self._stall_timeout / 2:
             self._silent_at = now
             self.silences += 1

@@ -366,6 +366,7 @@ class Scheduler:
         if left < flight.left:
             flight.left = left
             flight.landed = True
+            self._flights.progressed()
             self._patience.landed(flight)
             self._ending.landed()
 

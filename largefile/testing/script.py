@@ -100,6 +100,8 @@ class Behaviour:
     raw: bytes | None = None  #: send this instead of any answer, and end the connection
     interim: int = 0  #: so many answers 103 first
     fields: int = 0  #: so many more header fields
+    goaway: int | None = None  #: HTTP/2: say GOAWAY with this code instead of any answer
+    rst: int | None = None  #: HTTP/2: reset the stream with this code where `cut_after` says, or at once
     endless: bool = False  #: the body's last bytes come again and again, until the client leaves
 
 

@@ -205,12 +205,14 @@ class LoopbackServer:
         parts = stream.readline(65536).decode("latin-1").split()
         if len(parts) != 3:
             return None
-        headers = dict(_fields(stream))
+        return self._note(parts[0], parts[1], dict(_fields(stream)), connection)
+
+    def _note(self, method: str, path: str, headers: dict[str, str], connection: int) -> Request:
         with self._lock:
             request = Request(
                 len(self.requests),
-                parts[0],
-                parts[1],
+                method,
+                path,
                 headers,
                 parse_range(headers.get("range", "")),
                 connection,

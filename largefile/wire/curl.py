@@ -60,6 +60,8 @@ OUTCOMES = {
     pycurl.E_SSL_CIPHER: Outcome.TLS,
     pycurl.E_UNSUPPORTED_PROTOCOL: Outcome.PROTOCOL,
     pycurl.E_URL_MALFORMAT: Outcome.PROTOCOL,
+    pycurl.E_HTTP2: Outcome.NETWORK,
+    92: Outcome.NETWORK,  # CURLE_HTTP2_STREAM, which pycurl has no name for: one transfer was reset
     8: Outcome.PROTOCOL,  # CURLE_WEIRD_SERVER_REPLY: named after FTP in pycurl
 }
 
@@ -80,6 +82,7 @@ class CurlSettings:
     buffer_size: int = BUFFER_SIZE
     user_agent: str = "largefile"
     allow_private: bool = True
+    http2: bool = False  # over TLS as agreed on, else by prior knowledge
 
 
 class _Drain:
@@ -232,6 +235,10 @@ class CurlTransport:
         curl = self._idle.pop() if self._idle else self._new_handle()
         transfer = _Transfer(fetch, sink, accept, curl, self._news)
         curl.setopt(pycurl.URL, fetch.url)
+        if self._settings.http2:
+            plain = fetch.url.lower().startswith("http:")
+            how = pycurl.CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE if plain else pycurl.CURL_HTTP_VERSION_2TLS
+            curl.setopt(pycurl.HTTP_VERSION, how)
         if fetch.first is None:
             curl.unsetopt(pycurl.RANGE)
         else:
@@ -422,7 +429,10 @@ class CurlTransport:
     def _end(self, transfer: _Transfer, outcome: Outcome, code: int = 0, detail: str = "") -> None:
         curl = transfer.curl
         del self._by_curl[curl], self._by_fetch[transfer.fetch]
+        # HTTP/2 would keep the connection of a transfer that ends early, however bad it is.
+        curl.setopt(pycurl.FORBID_REUSE, outcome not in (Outcome.DONE, Outcome.REFUSED))
         self._multi.remove_handle(curl)
+        curl.setopt(pycurl.FORBID_REUSE, 0)
         curl.unsetopt(pycurl.WRITEFUNCTION)
         curl.unsetopt(pycurl.HEADERFUNCTION)
         if transfer.door is not None:

@@ -93,6 +93,9 @@ class HTTPReader:
     max_size
         The most bytes that the content may have; more is a `TooLargeError`, before any of it is fetched where
         the server says the size, and else once more has come.
+    http2
+        Speak HTTP/2: as agreed on with the server over https, and without asking over http. Each transfer has
+        a connection of its own all the same. HTTP/1.1, the default, is as fast, and every server has it.
     timeout
         Seconds without a byte after which a transfer is given up and made again.
     connect_timeout
@@ -133,6 +136,7 @@ class HTTPReader:
         proxy: str | None = None,
         allow_private: bool = True,
         max_size: int | None = None,
+        http2: bool = False,
         timeout: float = 20.0,
         connect_timeout: float = 10.0,
         tries: int = 5,
@@ -148,6 +152,7 @@ class HTTPReader:
             "proxy": proxy if allow_private else direct(proxy),
             "allow_private": allow_private,
             "max_size": check_max_size(max_size),
+            "http2": bool(http2),
             "timeout": positive("timeout", timeout),
             "connect_timeout": positive("connect_timeout", connect_timeout),
             "tries": tries,
@@ -166,6 +171,7 @@ class HTTPReader:
             proxy=self._options["proxy"],
             connect_timeout=connect_timeout,
             allow_private=bool(allow_private),
+            http2=bool(http2),
         )
         self._transport: CurlTransport | None = None
         self._renew = check_renew(renew)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from largefile.testing.authority import Authority
+from largefile.testing.h2server import H2Server
 from largefile.testing.script import DATE, Behaviour, Content, Request, pattern
 from largefile.testing.server import LoopbackServer
 
@@ -68,6 +69,7 @@ class Trick:
     options: Mapping[str, Any] = field(default_factory=dict)  #: of the download
     #: Instead of a download, what is read of it by `largefile.open`: positions and sizes.
     reads: tuple[tuple[int, int], ...] = ()
+    http2: bool = False  #: it has a meaning in HTTP/2 only
     tls: bool = False  #: the server speaks https, by a certificate of our own authority
     host: str = "127.0.0.1"
 
@@ -79,11 +81,12 @@ class Case:
     trick: Trick
     when: str
     digest: bool = False
+    http2: bool = False
 
     @property
     def name(self) -> str:
-        with_digest = ", with a digest" if self.digest else ""
-        return f"{self.trick.item}: {self.trick.name}, {self.when}{with_digest}"
+        more = (", with a digest" if self.digest else "") + (", HTTP/2" if self.http2 else "")
+        return f"{self.trick.item}: {self.trick.name}, {self.when}{more}"
 
     @property
     def undecidable(self) -> bool:
@@ -92,7 +95,7 @@ class Case:
     def server(self, authority: Authority | None = None) -> LoopbackServer:
         """A server that plays it; to be started. `authority` signs for those that speak https."""
         trick = self.trick
-        server = LoopbackServer(
+        server = (H2Server if self.http2 else LoopbackServer)(
             Content(trick.size, pattern),
             etag=trick.etag,
             last_modified=trick.last_modified,

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -76,6 +77,7 @@ class Result:
             "behaviour": self.case.trick.name,
             "when": self.case.when,
             "digest": self.case.digest,
+            "http2": self.case.http2,
             "result": self.outcome.value,
             "seconds": round(self.seconds, 3),
             "cause": self.cause,
@@ -114,6 +116,7 @@ class Ours:
 
     def __call__(self, case: Case, url: str, dest: Path) -> None:
         options: dict[str, Any] = {"timeout": TIMEOUT, "connect_timeout": TIMEOUT, "tries": 3, "proxy": ""}
+        options["http2"] = case.http2
         if case.trick.tls:
             options["ca_file"] = dest.with_name("authority.pem")
         if case.trick.reads:
@@ -157,9 +160,10 @@ def play(case: Case, client: Client, limit: float = LIMIT) -> Result:
         dest = folder / "file.bin"
         try:
             authority = Authority(folder) if case.trick.tls else None
+            server = case.server(authority).start()
         except ModuleNotFoundError as missing:
             return Result(case, Outcome.SKIPPED, 0.0, str(missing))
-        with case.server(authority) as server:
+        with closing(server):
             began = time.monotonic()
             error = attempt(lambda: client(case, server.at("/file.bin", case.trick.host), dest), limit)
             seconds = time.monotonic() - began
