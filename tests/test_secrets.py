@@ -144,7 +144,7 @@ def test_what_an_interrupted_download_leaves_tells_nothing_and_is_gone_on_with(t
 
 
 def test_a_partial_of_another_place_is_named_without_it(tmp_path, attempt):
-    with LoopbackServer(CONTENT, behave=on(1, status=403)) as server:
+    with LoopbackServer(CONTENT, behave=after(1, status=403)) as server:
         assert attempt(verbs(tmp_path)["download"], server.at(f"/one{QUERY}"), concurrency=1, **QUICK)
         server.replace(CONTENT[::-1], etag='"other"')
         error = attempt(verbs(tmp_path)["download"], server.at(f"/two{QUERY}"), **QUICK)

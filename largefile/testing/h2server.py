@@ -40,14 +40,20 @@ class H2Server(LoopbackServer):
         return self
 
     def _serve(self, conn: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError, _Gone):
+        from h2.exceptions import H2Error
+
+        try:
             if self._tls is not None:
                 conn = self._secured(conn, self._tls)
                 conn.do_handshake()
-            _Connection(self, conn, number).run()
-        with self._lock:
-            self._open.discard(conn)
-        conn.close()
+            with contextlib.suppress(_Gone, H2Error):
+                _Connection(self, conn, number).run()
+        except OSError:
+            return  # the client left
+        finally:
+            with self._lock:
+                self._open.discard(conn)
+            conn.close()
 
 
 class _Connection:
