@@ -56,6 +56,7 @@ class OpenOptions(TypedDict):
     max_size: int | None
     mirrors: Iterable[str]
     renew: Renew | None
+    server_digest: bool
     pickle_headers: bool
 
 
@@ -197,6 +198,7 @@ def open(
     max_size: int | None = None,
     mirrors: Iterable[str] = (),
     renew: Renew | None = None,
+    server_digest: bool = True,
     pickle_headers: bool = False,
     _control: Control | None = None,  # who can cancel the first request
 ) -> RemoteFile:
@@ -228,7 +230,7 @@ def open(
         Most bytes that are fetched beyond what was read; 0: none.
     buffer_size : int
         Bytes of memory that small reads are served from.
-    headers, auth, ca_file, proxy, max_size, mirrors, renew, connect_timeout
+    headers, auth, ca_file, proxy, max_size, mirrors, renew, connect_timeout, server_digest
         See `HTTPReader`.
     allow_private : bool
         See `HTTPReader`. A file with False shares no engine that one with True has begun; it gets a temporary
@@ -289,6 +291,7 @@ def open(
             max_size=max_size,
             mirrors=check_mirrors(mirrors),
             renew=renew,
+            server_digest=server_digest,
             pickle_headers=pickle_headers,
         ),
         _control or Control(),
@@ -308,6 +311,7 @@ def _open(url: str, options: OpenOptions, control: Control) -> RemoteFile:
         max_size=options["max_size"],
         mirrors=options["mirrors"],
         renew=options["renew"],
+        server_digest=options["server_digest"],
         timeout=options["timeout"],
         connect_timeout=options["connect_timeout"],
         tries=options["tries"],

@@ -415,6 +415,7 @@ def stream(
     max_size: int | None = None,
     mirrors: Iterable[str] = (),
     renew: Renew | None = None,
+    server_digest: bool = True,
     **options: Unpack[StreamOptions],
 ) -> StreamingDownloader:
     """Read the content of `url` in order while many ranges of it are fetched at once, in bounded memory.
@@ -425,7 +426,8 @@ def stream(
         http or https, without credentials in it.
     block_size : int or "auto"
         Bytes that are handed on together, 4 KiB to 1 GiB.
-    headers, auth, timeout, connect_timeout, tries, ca_file, proxy, allow_private, max_size, mirrors, renew
+    headers, auth, timeout, connect_timeout, tries, ca_file, proxy, allow_private, max_size, mirrors, renew,
+    server_digest
         See `largefile.download`.
     options
         See `StreamingDownloader`.
@@ -463,6 +465,7 @@ def stream(
         mirrors=mirrors,
         has_digest=options.get("digest") is not None,
         renew=renew,
+        server_digest=server_digest,
     )
     options.setdefault("wait_for_completion", True)
     options.setdefault("max_iterations", 2)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         max_size: int | None
         mirrors: Iterable[str]
         renew: Renew | None
+        server_digest: bool
 
 
 __all__ = ["File", "Stream", "download", "open", "stream"]
