@@ -20,7 +20,8 @@ from largefile.engine.session import Session
 from largefile.engine.store import ForeignStore, Store
 from largefile.errors import DigestMismatchError, LargeFileError
 from largefile.progress import ProgressLike, as_callback
-from largefile.rules.identity import Identity, describe, parse_digest, vouched_by
+from largefile.rules.digests import parse_digest
+from largefile.rules.identity import Identity, describe, vouched_by
 from largefile.rules.rate import RateController
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader
@@ -51,6 +52,7 @@ class DownloadOptions(TypedDict, total=False):
     threads: int | Literal["auto"]
     on_change: Literal["restart", "fail"]
     repair: bool
+    server_digest: bool
     resume: bool
     overwrite: bool
     durable: bool
@@ -300,6 +302,10 @@ def download(
     repair : bool
         When the digest is wrong, fetch it all once more, and what did not come alike a third time; where
         two of three agree, that is it. False: only say that it is wrong.
+    server_digest : bool
+        Without a `digest`: compare with the one that the server names, if it does, in Repr-Digest, Digest,
+        Content-Digest, Content-MD5, x-goog-hash (its MD5, no CRC), x-amz-checksum-sha256 or -sha1; and take
+        another one for another version. False: hear none of them.
     resume : bool
         False: throw a partial file away.
     overwrite : bool
@@ -354,6 +360,7 @@ def start_download(
     threads: int | Literal["auto"] = "auto",
     on_change: Literal["restart", "fail"] = "restart",
     repair: bool = True,
+    server_digest: bool = True,
     resume: bool = True,
     overwrite: bool = False,
     durable: bool = True,
@@ -392,6 +399,7 @@ def start_download(
         mirrors=mirrors,
         has_digest=digest is not None,
         renew=renew,
+        server_digest=server_digest,
     )
     check_seconds("deadline", deadline)
     if into is not None:

@@ -242,14 +242,16 @@ class DestinationInUseError(CacheError):
 class DigestMismatchError(CacheError):
     """The bytes are all there and are not the ones that the digest names."""
 
-    def __init__(self, path: str, found: str, wanted: str) -> None:
-        super().__init__(path, found, wanted)
+    def __init__(self, path: str, found: str, wanted: str, field: str | None = None) -> None:
+        super().__init__(path, found, wanted, field)
         self.path = path
         self.found = found
         self.wanted = wanted
+        self.field = field  #: where the server said so; None: the caller did
 
     def __str__(self) -> str:
-        return f"{self.path} has digest {self.found}, needed {self.wanted}"
+        source = f" by the server's {self.field}" if self.field is not None else ""
+        return f"{self.path} has digest {self.found}, needed {self.wanted}{source}"
 
 
 # --- the server and the network ------------------------------------------------------------------

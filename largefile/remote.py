@@ -57,6 +57,7 @@ class OpenOptions(TypedDict):
     http2: bool
     mirrors: Iterable[str]
     renew: Renew | None
+    server_digest: bool
     pickle_headers: bool
 
 
@@ -199,6 +200,7 @@ def open(
     http2: bool = False,
     mirrors: Iterable[str] = (),
     renew: Renew | None = None,
+    server_digest: bool = True,
     pickle_headers: bool = False,
     _control: Control | None = None,  # who can cancel the first request
 ) -> RemoteFile:
@@ -230,7 +232,7 @@ def open(
         Most bytes that are fetched beyond what was read; 0: none.
     buffer_size : int
         Bytes of memory that small reads are served from.
-    headers, auth, ca_file, proxy, max_size, http2, mirrors, renew, connect_timeout
+    headers, auth, ca_file, proxy, max_size, http2, mirrors, renew, connect_timeout, server_digest
         See `HTTPReader`.
     allow_private : bool
         See `HTTPReader`. A file with False shares no engine that one with True has begun; it gets a temporary
@@ -292,6 +294,7 @@ def open(
             http2=http2,
             mirrors=check_mirrors(mirrors),
             renew=renew,
+            server_digest=server_digest,
             pickle_headers=pickle_headers,
         ),
         _control or Control(),
@@ -312,6 +315,7 @@ def _open(url: str, options: OpenOptions, control: Control) -> RemoteFile:
         http2=options["http2"],
         mirrors=options["mirrors"],
         renew=options["renew"],
+        server_digest=options["server_digest"],
         timeout=options["timeout"],
         connect_timeout=options["connect_timeout"],
         tries=options["tries"],

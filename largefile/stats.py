@@ -66,9 +66,10 @@ class DownloadStatus(DownloadStats):
     path: str | None = None
     #: The validators that the server gave: ``{"etag": …, "last_modified": …, "size": …}``.
     identity: dict[str, Any] = field(default_factory=dict)
-    #: What vouches for the bytes: ``"digest"``, ``"strong-etag"``, ``"last-modified"`` or ``"size"``.
+    #: What vouches for the bytes: ``"digest"`` (the caller's), ``"server-digest"`` (one that
+    #: the server's header fields had), ``"strong-etag"``, ``"last-modified"`` or ``"size"``.
     verified_by: str | None = None
-    #: ``"sha256:…"``, if a digest was asked for.
+    #: ``"sha256:…"``, of the content, if it was compared with one.
     digest: str | None = None
     block_size: int = 0
     #: Remarks that a person should see: why it restarted, that the server has no ranges, …

@@ -416,6 +416,7 @@ def stream(
     http2: bool = False,
     mirrors: Iterable[str] = (),
     renew: Renew | None = None,
+    server_digest: bool = True,
     **options: Unpack[StreamOptions],
 ) -> StreamingDownloader:
     """Read the content of `url` in order while many ranges of it are fetched at once, in bounded memory.
@@ -428,7 +429,7 @@ def stream(
         Bytes that are handed on together, 4 KiB to 1 GiB.
     headers, auth, timeout, connect_timeout, tries, ca_file, proxy, allow_private, max_size, http2
         See `largefile.download`.
-    mirrors, renew
+    mirrors, renew, server_digest
         See `largefile.download`.
     options
         See `StreamingDownloader`.
@@ -467,6 +468,7 @@ def stream(
         mirrors=mirrors,
         has_digest=options.get("digest") is not None,
         renew=renew,
+        server_digest=server_digest,
     )
     options.setdefault("wait_for_completion", True)
     options.setdefault("max_iterations", 2)

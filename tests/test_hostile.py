@@ -53,6 +53,11 @@ def test_what_nothing_tells_is_told_by_a_digest(results):
         assert outcome[twin.name] in (Outcome.CORRECT, Outcome.TYPED)
 
 
+def test_a_digest_of_the_servers_tells_too(results):
+    denied = {r.case.when: r.outcome for r in results if r.case.trick.name.endswith("Repr-Digest right")}
+    assert denied == {"first": Outcome.CORRECT, "always": Outcome.TYPED}
+
+
 def test_every_failure_names_its_cause(results):
     for result in results:
         assert bool(result.cause) == (result.outcome is Outcome.TYPED), result

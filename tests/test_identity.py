@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from largefile.rules.identity import Identity, Match, http_date, parse_digest
+from largefile.rules.digests import parse_digest
+from largefile.rules.identity import Identity, Match, http_date
 
 MONDAY, TUESDAY = "Mon, 05 Jan 2026 10:00:00 GMT", "Tue, 06 Jan 2026 10:00:00 GMT"
 ONE, TWO = "sha256:" + 64 * "1", "sha256:" + 64 * "2"

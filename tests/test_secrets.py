@@ -8,7 +8,7 @@ import pickle
 import traceback
 
 import pytest
-from server_tools import BLOCK, after, always, noise, on
+from server_tools import BLOCK, after, always, noise
 
 import largefile
 from largefile.cli.app import program as main
@@ -147,6 +147,7 @@ def test_a_partial_of_another_place_is_named_without_it(tmp_path, attempt):
     with LoopbackServer(CONTENT, behave=after(1, status=403)) as server:
         assert attempt(verbs(tmp_path)["download"], server.at(f"/one{QUERY}"), concurrency=1, **QUICK)
         server.replace(CONTENT[::-1], etag='"other"')
+        server.behave = None
         error = attempt(verbs(tmp_path)["download"], server.at(f"/two{QUERY}"), **QUICK)
     assert isinstance(error, largefile.DestinationInUseError)
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         http2: bool
         mirrors: Iterable[str]
         renew: Renew | None
+        server_digest: bool
 
 
 __all__ = ["File", "Stream", "download", "open", "stream"]

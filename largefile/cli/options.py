@@ -120,6 +120,14 @@ MIRROR = click.option(
     metavar="URL",
     help="Use this URL of the same content too; may be repeated.",
 )
+NO_SERVER_DIGEST = click.option(
+    "--no-server-digest",
+    "server_digest",
+    flag_value=False,
+    default=True,
+    type=bool,
+    help="Do not compare with the digest that the server names, if it does.",
+)
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens, and show tracebacks.")
 
@@ -140,6 +148,7 @@ GET: list[Option] = [
     click.option(
         "--no-repair", is_flag=True, help="Do not fetch again to find what is wrong where the digest is."
     ),
+    NO_SERVER_DIGEST,
     TIMEOUT,
     CONNECT_TIMEOUT,
     DEADLINE,
@@ -184,6 +193,7 @@ CAT: list[Option] = [
         help="Skip so many bytes, as curl -C does; they are not fetched. Not with --digest.",
     ),
     DIGEST,
+    NO_SERVER_DIGEST,
     LIMIT_RATE,
     HEADER,
     USER,

@@ -26,6 +26,7 @@ __all__ = ["Report", "delivered", "drawn", "logged", "printable", "say", "show",
 
 VOUCHERS = {
     "digest": "verified by its digest",
+    "server-digest": "verified by the digest that the server gave",
     "strong-etag": "one version throughout, by a strong ETag",
     "last-modified": "one version throughout, by Last-Modified",
     "size": "nothing but its size vouches for it",

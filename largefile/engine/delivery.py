@@ -35,7 +35,8 @@ from largefile.errors import (
     SourceChangedError,
     StalledError,
 )
-from largefile.rules.identity import Identity, describe, parse_digest, vouched_by
+from largefile.rules.digests import ServerDigest, parse_digest
+from largefile.rules.identity import Identity, describe, vouched_by
 from largefile.rules.sizing import auto_block_size
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader
@@ -78,6 +79,7 @@ class Delivery:
         self._session_options = session
         self._algorithm: str | None = None
         self._digest: str | None = None
+        self._said: ServerDigest | None = None  # where it is the digest that is expected
         self._expect(options.digest)
         self._held: Probe | None = None  # the first answer, until the session takes it
         self._session: Session | None = None
@@ -94,10 +96,15 @@ class Delivery:
 
     def _expect(self, digest: str | None) -> None:
         """Compare the finished content with `digest`; None: with nothing."""
-        self._algorithm = self._digest = None
+        self._algorithm = self._digest = self._said = None
         if digest is not None:
             self._algorithm, value = parse_digest(digest)
             self._digest = f"{self._algorithm}:{value}"
+
+    def _heed(self, said: ServerDigest | None) -> None:
+        """Compare with what the server says, if the caller says nothing. It is never stored."""
+        if self._digest is None and said is not None:
+            self._algorithm, self._digest, self._said = said.algorithm, said.digest, said
 
     # --- the way of a download -------------------------------------------------------------------
 
@@ -268,6 +275,7 @@ class Delivery:
             self._earlier.append(self._session.stats())
         self._session = Session(self._source, cache, self._control, self._session_options)
         probe, self._held = self._held, None
+        self._heed(self._identity.said if self._identity is not None else None)
         with Committer(cache, durable=self._options.durable):
             self._computed = self._session.run(self._identity, digest_by=self._algorithm, probe=probe)
             if self._computed != self._digest and self._options.repair:
@@ -295,6 +303,7 @@ class Delivery:
     def _fetch_unsized(self, probe: Probe) -> None:
         self._phase, self._held = "downloading", None
         self._identity = replace(probe.identity, digest=self._digest)
+        self._heed(probe.identity.said)
         self._notes.append("the server does not say the size: one stream, not resumable")
         with self._to.begin_unsized(overwrite=self._options.overwrite) as file:
             try:
@@ -327,7 +336,9 @@ class Delivery:
             self._source.transport().throttle(rate.share(1))
 
     def _reject(self, bad: str) -> None:
-        raise DigestMismatchError(bad, str(self._computed), str(self._digest))
+        raise DigestMismatchError(
+            bad, str(self._computed), str(self._digest), self._said and self._said.field
+        )
 
     # --- what it has done ------------------------------------------------------------------------
 
@@ -369,7 +380,7 @@ class Delivery:
             duration=stats.elapsed,
             path=self._path if complete else left,
             identity=describe(identity) if identity is not None else {},
-            verified_by=vouched_by(identity, self._computed) if complete else None,
+            verified_by=vouched_by(identity, self._computed, self._said) if complete else None,
             digest=self._computed,
             block_size=self._block_size,
             notes=(*self._notes, *(self._session.notes if self._session is not None else ())),

@@ -10,7 +10,8 @@ from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
 from largefile.engine.session import Session
 from largefile.errors import DigestMismatchError, LargeFileError, UnsizedSourceError
-from largefile.rules.identity import describe, parse_digest, vouched_by
+from largefile.rules.digests import parse_digest
+from largefile.rules.identity import describe, vouched_by
 from largefile.rules.sizing import auto_block_size
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader
@@ -47,7 +48,7 @@ class Filling:
         self._target = target
         self._control = control
         self._options = options
-        self._digest = parse_digest(digest) if digest is not None else None
+        self._digest = ":".join(parse_digest(digest)) if digest is not None else None
         self._session: Session | None = None
         check_fillable(target)
 
@@ -68,16 +69,18 @@ class Filling:
             raise UnsizedSourceError(f"{self._source.name} does not say how large it is")
         store = ReadableBuffer(self._target, size, self._source.block_size or auto_block_size(size))
         self._session = session = Session(self._source, store, self._control, self._options)
-        found = session.run(digest_by=self._digest[0] if self._digest else None, probe=probe)
-        if self._digest is not None and found != ":".join(self._digest):
-            raise DigestMismatchError(self._source.name, str(found), ":".join(self._digest))
+        said = probe.identity.said if self._digest is None else None
+        wanted = said.digest if said is not None else self._digest
+        found = session.run(digest_by=wanted.partition(":")[0] if wanted else None, probe=probe)
+        if found != wanted:
+            raise DigestMismatchError(self._source.name, str(found), str(wanted), said and said.field)
         stats = replace(session.stats(), phase="done")
         return DownloadStatus.of(
             stats,
             complete=True,
             duration=stats.elapsed,
             identity=describe(probe.identity),
-            verified_by=vouched_by(probe.identity, found),
+            verified_by=vouched_by(probe.identity, found, said),
             digest=found,
             block_size=store.block_size,
             notes=session.notes,

@@ -85,6 +85,8 @@ class Flow:
         What `begin` has entered, and more; left after the last step, also where there was none.
     digest
         Algorithm and value to compare the content with.
+    field
+        Where the server said so; None: the caller did.
     background
         Whether the engine has a thread of its own.
     naps
@@ -103,6 +105,7 @@ class Flow:
         entered: contextlib.ExitStack,
         *,
         digest: tuple[str, str] | None = None,
+        field: str | None = None,
         background: bool = True,
         naps: bool = False,
         settles: bool = False,
@@ -114,7 +117,7 @@ class Flow:
         self._control = control
         self._begin: Callable[[], None] | None = begin
         self._entered = entered
-        self._wanted = digest
+        self._wanted, self._field = digest, field
         # A block that was hashed leaves its place, maybe after the reader has asked for more.
         self._hasher = Hasher(digest[0], self.consumed) if digest is not None else None
         self.digest: str | None = None  #: what was computed, once all is taken
@@ -223,7 +226,7 @@ class Flow:
             self.digest = f"{self._wanted[0]}:{self._hasher.result(self._check)}"
             wanted = ":".join(self._wanted)
             if self.digest != wanted:
-                self.error = DigestMismatchError(self._name, self.digest, wanted)
+                self.error = DigestMismatchError(self._name, self.digest, wanted, self._field)
         if isinstance(self.error, DigestMismatchError | CacheError):
             raise self.error.with_traceback(None)
         self.complete = True

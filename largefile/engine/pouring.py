@@ -20,7 +20,8 @@ from largefile.engine.ring import Ring, RingStore
 from largefile.engine.session import Session, Shape
 from largefile.engine.store import Store
 from largefile.errors import LargeFileError, ProtocolError, UnsizedSourceError
-from largefile.rules.identity import Identity, describe, parse_digest, vouched_by
+from largefile.rules.digests import parse_digest
+from largefile.rules.identity import Identity, describe, vouched_by
 from largefile.rules.sizing import auto_block_size, stream_window
 from largefile.stats import DownloadStats, StreamingStatus
 from largefile.wire.readers import MIB, Probe, Source
@@ -76,6 +77,9 @@ class Pouring:
         if options.window is not None and (not isinstance(options.window, int) or options.window < 1):
             raise ValueError(f"window is {options.window!r}, needed is a number of bytes from 1 on")
         probe = self._ask()
+        # The server's word counts where all is read, and the caller says nothing.
+        silent = self._digest is None and not options.offset
+        self._said = probe.identity.said if silent else None
         self.identity = probe.identity
         self.size = probe.identity.size  #: bytes; None: the source does not say
         self.ring: Ring | None = None
@@ -170,7 +174,7 @@ class Pouring:
             self.ring,
             self._control,
             self._session,
-            any_end=self._digest is not None,
+            any_end=(self._digest or self._said) is not None,
         )
 
         def begin() -> None:
@@ -187,7 +191,8 @@ class Pouring:
             self._control,
             begin,
             self._entered,
-            digest=self._digest,
+            digest=parse_digest(self._said.digest) if self._said is not None else self._digest,
+            field=self._said and self._said.field,
             background=self._options.background,
             naps=window >= ROOM_FOR_NAPS,
             settles=self._options.cache is not None,
@@ -223,7 +228,7 @@ class Pouring:
             duration=flow.duration,
             path=self._options.cache.path if self._options.cache is not None else None,
             identity=describe(self.identity),
-            verified_by=vouched_by(self.identity, flow.digest) if flow.complete else None,
+            verified_by=vouched_by(self.identity, flow.digest, self._said) if flow.complete else None,
             digest=flow.digest,
             block_size=self.block_size,
             out_of_order=disorder[0],

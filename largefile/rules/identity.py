@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-__all__ = ["Identity", "Match", "describe", "http_date", "parse_digest", "vouched_by"]
+from largefile.rules.digests import ServerDigest
 
-#: Algorithms whose digest has a size of its own; the shake family's is a choice.
-_ALGORITHMS = {
-    re.sub("[-_]", "", name): name for name in hashlib.algorithms_guaranteed if "shake" not in name
-}
+__all__ = ["Identity", "Match", "describe", "http_date", "vouched_by"]
+
 _STRONG_ETAG = re.compile(r'"[^"]+"')
 _LONGEST_VALIDATOR = 1024
 #: What servers say that do not know: the epoch, give or take a time zone.
@@ -42,6 +40,8 @@ class Identity:
         Bytes of the whole content.
     digest : str or None
         What the caller says the content's digest is: ``"sha256:…"``, lower case. No server's word.
+    said : ServerDigest or None
+        What the server says that the digest is. It tells versions apart; it is not stored.
 
     Examples
     --------
@@ -60,6 +60,7 @@ class Identity:
     last_modified: str | None
     size: int | None
     digest: str | None = None
+    said: ServerDigest | None = None
 
     @classmethod
     def from_headers(
@@ -74,7 +75,7 @@ class Identity:
         Examples
         --------
         >>> Identity.from_headers({"etag": '"v1"', "last-modified": "0"}, 7)
-        Identity(etag='"v1"', last_modified=None, size=7, digest=None)
+        Identity(etag='"v1"', last_modified=None, size=7, digest=None, said=None)
         """
         return cls(_etag(headers.get("etag")), _date(headers.get("last-modified")), size, digest)
 
@@ -100,10 +101,10 @@ class Identity:
     def compare(self, other: Identity) -> Match:
         """Whether the two can be one version; the order of the two does not matter.
 
-        Sizes, digests of one algorithm, and ETags that differ contradict. ETags are compared without
-        their ``W/`` for this: tags that fail even the weak comparison of RFC 9110 section 8.8.3.2 do not
-        stand for the same content. Dates that differ contradict unless strong ETags agree. What only one
-        of the two has is not judged.
+        Sizes, ETags, and digests of one algorithm that differ contradict; the caller's digest and the
+        server's are not compared with each other. ETags are compared without their ``W/`` for this: tags
+        that fail even the weak comparison of RFC 9110 section 8.8.3.2 do not stand for the same content.
+        Dates that differ contradict unless strong ETags agree. What only one of the two has is not judged.
         """
         if self.difference(other) is not None:
             return Match.CONTRADICTORY
@@ -119,6 +120,8 @@ class Identity:
             return f"Last-Modified was {self.last_modified} and is {now.last_modified}"
         if self._digests_differ(now):
             return f"the digest was to be {self.digest} and is to be {now.digest}"
+        if self.said is not None and self.said.contradicts(now.said):
+            return f"{self.said} was said, and now {now.said}"
         return None
 
     def differs_by_etag_alone(self, other: Identity) -> bool:
@@ -174,6 +177,7 @@ class Identity:
             f"Last-Modified {self.last_modified}" if self.last_modified else "",
             size,
             self.digest or "",
+            str(self.said or ""),
         )
         return ", ".join(part for part in known if part)
 
@@ -207,36 +211,6 @@ class Identity:
         if not self.shares_validator(found):
             return "the server now gives other validators than it did, and there is no digest"
         return "the server gives only a weak ETag, and there is no digest"
-
-
-def parse_digest(text: str) -> tuple[str, str]:
-    """Take a caller's digest apart: ``"sha256:HEX"`` or ``"sha-256=HEX"``.
-
-    Returns
-    -------
-    tuple of str
-        The name that `hashlib` knows, and the digest in lower-case hex.
-
-    Raises
-    ------
-    ValueError
-        If the algorithm is unknown, or the rest is not hex of that algorithm's length.
-
-    Examples
-    --------
-    >>> parse_digest("MD5=D41D8CD98F00B204E9800998ECF8427E")
-    ('md5', 'd41d8cd98f00b204e9800998ecf8427e')
-    """
-    label, _, value = text.strip().partition("=" if "=" in text else ":")
-    name = _ALGORITHMS.get(re.sub("[-_]", "", label.strip().lower()))
-    if name is None:
-        allowed = ", ".join(sorted(_ALGORITHMS.values()))
-        raise ValueError(f"digest {text!r} must be ALGORITHM:HEX with one of {allowed}")
-    needed = 2 * hashlib.new(name, usedforsecurity=False).digest_size
-    value = value.strip().lower()
-    if re.fullmatch(r"[0-9a-f]*", value) is None or len(value) != needed:
-        raise ValueError(f"digest {text!r} must have {needed} hexadecimal digits after {label}")
-    return name, value
 
 
 def http_date(text: str) -> float | None:
@@ -286,10 +260,13 @@ def _shortened(value: str, quote: str = "") -> str:
     return f"{quote}sha256:{hashlib.sha256(data).hexdigest()}{quote}"
 
 
-def vouched_by(identity: Identity | None, digest: str | None) -> str | None:
-    """What vouches for finished bytes: the digest that was compared, else what the server gave."""
+def vouched_by(identity: Identity | None, digest: str | None, said: ServerDigest | None = None) -> str | None:
+    """What vouches for finished bytes: the digest that was compared, else what the server gave.
+
+    `said`: the server's, if it is the one that was compared.
+    """
     if digest is not None:
-        return "digest"
+        return "digest" if said is None else "server-digest"
     return replace(identity, digest=None).verified_by if identity is not None else None
 
 

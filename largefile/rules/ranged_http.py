@@ -30,6 +30,7 @@ from largefile.errors import (
 )
 from largefile.events import Fetch, Response
 from largefile.rules.content_range import ContentRange, content_length, parse_content_range
+from largefile.rules.digests import server_digest
 from largefile.rules.identity import Identity, Match
 from largefile.rules.redirects import REDIRECTS
 from largefile.rules.retry import asked_pause
@@ -56,6 +57,7 @@ class _Case:
     resolved: bool
     pinned_type: str | None
     vouched: bool
+    digests: bool
 
     @property
     def is_fresh(self) -> bool:
@@ -80,6 +82,11 @@ class _Case:
             return "the whole content"
         return f"bytes {self.fetch.first}-{'' if self.fetch.last is None else self.fetch.last}"
 
+    def identity(self, size: int | None, whole: bool) -> Identity:
+        """The version that the answer speaks of; `whole`: whether its body is all of the content."""
+        said = server_digest(self.headers, whole) if self.digests else None
+        return replace(Identity.from_headers(self.headers, size), said=said)
+
     def retry(self, reason: str, identity: Identity | None = None, plain: bool = False) -> Verdict:
         error = ProtocolError(f"asked for {self.asked}: {reason}")
         return Verdict(
@@ -96,6 +103,7 @@ def judge(
     resolved: bool = False,
     pinned_type: str | None = None,
     vouched: bool = False,
+    digests: bool = True,
 ) -> Verdict:
     """Decide what the answer to `fetch` may be used for.
 
@@ -113,6 +121,8 @@ def judge(
         The `content_type` of the first answer's verdict.
     vouched : bool
         Each edge of this server has ETags of its own, and the caller's digest decides in the end.
+    digests : bool
+        Whether what the server says of the content's digest is heard.
 
     Returns
     -------
@@ -130,7 +140,7 @@ def judge(
     -----
     RFC 9110 sections 14 and 15.
     """
-    case = _Case(fetch, response, pinned, wall_now, resolved, pinned_type, vouched)
+    case = _Case(fetch, response, pinned, wall_now, resolved, pinned_type, vouched, digests)
     verdict = _judge(case, response.status)
     if not case.is_fresh and _is_doubtful(case, verdict):
         verdict = replace(verdict, kind=Kind.RETRY, stale=True)
@@ -190,7 +200,7 @@ def _granted(case: _Case) -> ContentRange | None:
 
 def _judge_range(case: _Case, granted: ContentRange, length: int | None) -> Verdict:
     """A body that says which bytes it holds, by whatever status."""
-    identity = Identity.from_headers(case.headers, granted.total)
+    identity = case.identity(granted.total, whole=False)
     total = granted.total if granted.total is not None else case.pinned_size
     if (problem := _misplaced(case, granted, length, total)) is not None:
         return case.retry(f"answered with {problem}", identity)
@@ -230,7 +240,7 @@ def _judge_whole(case: _Case, length: int | None) -> Verdict:
     """A 200 that says nothing of ranges: the content from byte 0, as long as it says, if it says."""
     # RFC 9112 section 6.3: where the body is chunked, a Content-Length beside it means nothing.
     size = None if case.headers.get("transfer-encoding", "").strip() else length
-    identity = Identity.from_headers(case.headers, size)
+    identity = case.identity(size, whole=True)
     if (verdict := _other_version(case, identity)) is not None:
         return verdict
     total = size if size is not None else case.pinned_size

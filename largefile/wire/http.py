@@ -115,6 +115,8 @@ class HTTPReader:
         the same content. Once for all transfers, on a thread of its own, so it may take its time; what it
         raises is the cause of a `RefusedError`. `headers` and `auth` go to the new URL if its origin is the
         same. It is not pickled.
+    server_digest
+        False: do not hear what the server says of the content's digest, in fields like Repr-Digest.
 
     Raises
     ------
@@ -145,6 +147,7 @@ class HTTPReader:
         mirrors: Iterable[str] = (),
         has_digest: bool = False,
         renew: Renew | None = None,
+        server_digest: bool = True,
     ) -> None:
         self.url = check_url(url)
         self._options: dict[str, Any] = {
@@ -160,6 +163,7 @@ class HTTPReader:
             "pickle_headers": pickle_headers,
             "mirrors": check_mirrors(mirrors),
             "has_digest": has_digest,
+            "server_digest": server_digest,
         }
         if block_size is not None and block_size < 1:
             raise ValueError(f"block_size is {block_size}, needed is at least 1 byte")
@@ -176,7 +180,9 @@ class HTTPReader:
         self._transport: CurlTransport | None = None
         self._renew = check_renew(renew)
         fields = check_fields(headers, auth)
-        self._places = Places(self.url, self._options["mirrors"], fields, has_digest, self._renew)
+        self._places = Places(
+            self.url, self._options["mirrors"], fields, has_digest, self._renew, server_digest
+        )
         #: Whether ETags alone do not tell versions apart any more, as the caller's digest decides.
         self.vouched = False
         self._probe: Probe | None = None

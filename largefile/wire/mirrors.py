@@ -51,13 +51,21 @@ class Places:
         Whether a mirror is believed by its size alone, as a digest will decide.
     renew
         Makes a new URL of `url` when that has expired.
+    digests
+        Whether what servers say of the content's digest is heard.
     """
 
     def __init__(
-        self, url: str, mirrors: Sequence[str], headers: Headers, trusted: bool, renew: Renew | None
+        self,
+        url: str,
+        mirrors: Sequence[str],
+        headers: Headers,
+        trusted: bool,
+        renew: Renew | None,
+        digests: bool,
     ) -> None:
         others = [Address(mirror, headers, url, number) for number, mirror in enumerate(mirrors, 1)]
-        self._places = [Place(address) for address in (Address(url, headers, renew=renew), *others)]
+        self._places = [Place(address, digests) for address in (Address(url, headers, renew=renew), *others)]
         self._trusted = trusted
         self._home = self._places[0]  # who named the content
         self._requests = 0

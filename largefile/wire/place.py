@@ -26,11 +26,13 @@ TELLING = 1.0
 class Place:
     """What is known of one URL.
 
-    `judge` and `admit` may come while another thread calls the rest.
+    `digests`: whether what it says of the content's digest is heard. `judge` and `admit` may come while
+    another thread calls the rest.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, digests: bool) -> None:
         self.address = address
+        self._digests = digests
         self.name = display_url(address.origin)
         #: Whose content it gives, by its own validators, which are held against each later answer.
         self.identity: Identity | None = None
@@ -83,6 +85,7 @@ class Place:
             resolved=fetch.url != self.address.origin,
             pinned_type=self.content_type,
             vouched=vouched,
+            digests=self._digests,
         )
         if verdict.retry_after is not None:
             HOSTS.of(fetch.url).close(time.monotonic() + verdict.retry_after)
@@ -151,7 +154,7 @@ def contradiction(content: Identity, found: Identity, trusted: bool) -> str | No
     """Why `found` is not, or can not be known to be, the same content; None if it is.
 
     Mirrors have the same files and other servers: an ETag that differs says nothing where the date is the
-    same, nor a date where the ETag is.
+    same, nor a date where the ETag is. Digests that the servers name tell either way.
 
     Examples
     --------
@@ -159,8 +162,11 @@ def contradiction(content: Identity, found: Identity, trusted: bool) -> str | No
     'it has ETag "b", 9 bytes where ETag "a", 9 bytes is wanted, and no digest is to decide'
     """
     shown = f"it has {found.describe()} where {content.describe()} is wanted"
-    if found.size != content.size:
+    if found.size != content.size or (content.said and content.said.contradicts(found.said)):
         return shown
+    same_digest = content.said is not None and content.said.agrees(found.said)
     same_etag = content.etag is not None and content.etag == found.etag
     same_date = content.last_modified is not None and content.last_modified == found.last_modified
-    return None if trusted or same_etag or same_date else f"{shown}, and no digest is to decide"
+    return (
+        None if trusted or same_digest or same_etag or same_date else f"{shown}, and no digest is to decide"
+    )

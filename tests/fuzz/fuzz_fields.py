@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+from base64 import b64encode
+from hashlib import new
 
 from harness import Harness, texts
 
 from largefile.rules.content_range import content_length, parse_content_range
-from largefile.rules.identity import Identity, Match, http_date, parse_digest
+from largefile.rules.digests import parse_digest, server_digest
+from largefile.rules.identity import Identity, Match, http_date
 from largefile.rules.retry import retry_after
 
 LARGEST = 2**63 - 1
@@ -78,6 +81,31 @@ def digest(data: bytes) -> None:
         assert parse_digest(f"{name}:{digits}") == (name, digits)
 
 
+def said(data: bytes) -> None:
+    """What a server says of the digest, in any of its fields."""
+    values = texts(data, len(SAYING))
+    headers = dict(zip(SAYING, values, strict=True))
+    for whole in (False, True):
+        found = server_digest(headers, whole)
+        if found is not None:
+            assert parse_digest(found.digest) == (found.algorithm, found.digest.partition(":")[2])
+            value = b64encode(bytes.fromhex(found.digest.partition(":")[2])).decode()
+            again = {"repr-digest": f"{WRITTEN[found.algorithm]}=:{value}:"}
+            assert server_digest(again, whole) == (found.digest, "Repr-Digest")
+            assert not found.contradicts(server_digest(again, whole))
+
+
+SAYING = (
+    "repr-digest",
+    "content-digest",
+    "digest",
+    "x-goog-hash",
+    "x-amz-checksum-sha256",
+    "x-amz-checksum-type",
+    "content-md5",
+)
+WRITTEN = {"sha512": "sha-512", "sha256": "sha-256", "sha1": "sha", "md5": "md5"}
+EMPTY_SHA256, EMPTY_MD5 = (b64encode(new(name).digest()) for name in ("sha256", "md5"))
 NUMBERS = (
     b"0",
     b"9223372036854775807",
@@ -104,5 +132,15 @@ HARNESSES = [
     ),
     Harness(
         "digest", digest, (b"sha256:" + b"0" * 64, b"MD5=" + b"f" * 32), (b"sha-512", b"sha1", b"=", b":")
+    ),
+    Harness(
+        "said",
+        said,
+        (
+            b"sha-256=:" + EMPTY_SHA256 + b":, md5=:" + EMPTY_MD5 + b":;q=1" + b"\n" * 6,
+            b'a;b="x, y\\"", sha-256=:' + EMPTY_SHA256 + b":\n\nmd5=" + EMPTY_MD5 + b"\n\n\n\n",
+            b"\n\n\ncrc32c=AAAAAA==,md5=" + EMPTY_MD5 + b"\n" + EMPTY_SHA256 + b"\nFULL_OBJECT\n" + EMPTY_MD5,
+        ),
+        (EMPTY_SHA256, EMPTY_MD5, b"sha-256=:", b"md5=", b":,", b"\x3bq=", b"COMPOSITE", b"-7"),
     ),
 ]

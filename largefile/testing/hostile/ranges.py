@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
+
 from largefile.testing.hostile.case import BLOCK, ONCE, SIZE, Stage, Trick, how, length
 from largefile.testing.script import Behaviour, Content, Request, pattern
 
@@ -81,6 +84,23 @@ def flipped(stage: Stage, request: Request) -> Behaviour:
     return Behaviour(content=Content(stage.size, read, same.etag, same.last_modified))
 
 
+def denied(stage: Stage, request: Request) -> Behaviour:
+    """One bit of a byte in the first MiB, under a digest of what is right."""
+
+    def read(first: int, last: int) -> bytes:
+        data = bytearray(pattern(first, last))
+        if first <= 7 * BLOCK <= last:
+            data[7 * BLOCK - first] ^= 1
+        return bytes(data)
+
+    same = stage.server.content
+    right = b64encode(sha256(pattern(0, stage.size - 1)).digest()).decode()
+    return Behaviour(
+        headers={"Repr-Digest": f"sha-256=:{right}:"},
+        content=Content(stage.size, read, same.etag, same.last_modified),
+    )
+
+
 TRICKS = (
     Trick(1, "Range is ignored: 200 and everything", how(ranges=False)),
     Trick(1, "Range is ignored while others are served", crowded_whole, ("always",)),
@@ -123,4 +143,5 @@ TRICKS = (
     Trick(12, "an object of one byte", how(), ("always",), size=1),
     Trick(13, "one bit is wrong", flipped, (*ONCE, "later"), undecidable=True, digests=(False, True)),
     Trick(13, "one bit is always wrong", flipped, ("always",), undecidable=True, digests=(False, True)),
+    Trick(13, "one bit is wrong, and Repr-Digest right", denied, ("first", "always")),
 )
