@@ -165,9 +165,9 @@ def test_the_command_prints_the_table_and_its_sum():
     done = run("--filter", "short 206: half", "--jobs", "4")
     assert done.exit_code == 0, done.output
     rows = done.output.splitlines()
-    assert len(rows) == 6
+    assert len(rows) == 7
     assert all(row.startswith(("correct", "typed error")) for row in rows[:-1])
-    assert rows[-1].startswith("5 cases: ")
+    assert rows[-1].startswith("6 cases: ")
 
 
 def test_the_command_gives_the_same_as_json():
