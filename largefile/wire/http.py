@@ -95,7 +95,7 @@ class HTTPReader:
         the server says the size, and else once more has come.
     http2
         Speak HTTP/2: as agreed on with the server over https, and without asking over http. Each transfer has
-        a connection of its own all the same. HTTP/1.1, the default, is as fast, and every server has it.
+        a connection of its own all the same, so HTTP/1.1, the default, which every server has, loses nothing.
     timeout
         Seconds without a byte after which a transfer is given up and made again.
     connect_timeout
