@@ -226,8 +226,8 @@ class Crew:
             self.pumps[0].catch_up()  # what it adopts must not be started by another
         for pump in self.pumps[1:]:
             thread = threading.Thread(target=self._help, args=[pump], name="largefile-engine", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)  # only now: one that could not start must not be waited for
 
     def _help(self, pump: Pump) -> None:
         """The thread of any pump but the first."""
