@@ -87,6 +87,22 @@ class GroupCommit:
                 raise
             return sum(stop - start for start, stop in runs)
 
+    @contextlib.contextmanager
+    def without(self, start: int, stop: int) -> Iterator[None]:
+        """Take blocks `start` to `stop` - 1 off the list, and let no commit be under way meanwhile.
+
+        A commit copies an entry some time after it has synced the bytes: were they replaced in between, the
+        entry would be that of bytes that no sync has seen.
+        """
+        with self._lock:
+            for _ in range(len(self._landed)):
+                block = self._landed.popleft()
+                if not start <= block < stop:
+                    self._landed.append(block)
+            pieces = [((a, min(b, start)), (max(a, stop), b)) for a, b in self._inherited]
+            self._inherited = [(a, b) for both in pieces for a, b in both if a < b]
+            yield
+
     def sync_data(self) -> None:
         """Sync the data once, so that an error that a dead predecessor left behind is seen."""
         with self._lock, self._poisoning("the first sync failed"):

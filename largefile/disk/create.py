@@ -116,7 +116,6 @@ def new_cache_files(
         with contextlib.ExitStack() as undo:
             index_file, lock = make_index(index_path, header.next(inode=0), lock, undo, ops)
             data_file = _make_data(data_path, header.content_size, undo, ops)
-            index_file.sync_name()
             if reserve == "all" and content_size:
                 data_file.allocate(0, content_size, progress)
             if progress is not None:
@@ -132,7 +131,8 @@ def make_index(
     """A new index, locked; `undo` gets what removes it again. `old` is a lock that we have on that name.
 
     It is made before the data, and names no data file: so what a kill between the two leaves can be told
-    from a partial file that lost its index, which nobody may touch.
+    from a partial file that lost its index, which nobody may touch. Its name is synced before the data has
+    one, or a loss of power could leave only the other.
     """
     try:
         lock = Lock.create(path, ops, old)
@@ -147,6 +147,7 @@ def make_index(
     file = LocalFile.open(path, ops)
     undo.callback(file.close)
     Index.create(file, header)
+    file.sync_name()
     return file, lock
 
 

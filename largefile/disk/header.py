@@ -20,6 +20,7 @@ from largefile.errors import IndexCorruptError, IndexVersionError
 from largefile.rules.identity import Identity
 
 __all__ = [
+    "MAGIC",
     "MAJOR",
     "SLOTS",
     "SLOT_SIZE",
@@ -38,7 +39,7 @@ SLOT_SIZE = 4096
 SLOTS = (0, 4096)
 MAJOR, MINOR = 1, 0
 
-_MAGIC = b"lrgfile\n"
+MAGIC = b"lrgfile\n"
 _TOP = struct.Struct("<8sHH")  # magic, major, minor: the same in every version
 # generation, file id, content size, block size, state, clean, inode, mtime in ns, boot id, owner's pid, start
 _FIXED = struct.Struct("<4xQ16sQQIIQq16sQQ")
@@ -134,7 +135,7 @@ def canonical_boot(boot: str) -> str:
 def encode(header: Header) -> bytes:
     """The slot's 4096 bytes."""
     slot = bytearray(SLOT_SIZE)
-    _TOP.pack_into(slot, 0, _MAGIC, MAJOR, MINOR)
+    _TOP.pack_into(slot, 0, MAGIC, MAJOR, MINOR)
     fixed = (
         header.generation,
         header.file_id,
@@ -162,7 +163,7 @@ def encode(header: Header) -> bytes:
 
 def decode(slot: bytes, path: str) -> Header:
     """The header in a slot. IndexCorruptError, or IndexVersionError if a newer program made it."""
-    if len(slot) != SLOT_SIZE or slot[: len(_MAGIC)] != _MAGIC:
+    if len(slot) != SLOT_SIZE or slot[: len(MAGIC)] != MAGIC:
         raise IndexCorruptError(path, "no header")
     if xxhash.xxh3_64_intdigest(slot[:_SUM_AT]) != _SUM.unpack_from(slot, _SUM_AT)[0]:
         raise IndexCorruptError(path, "a header with a wrong checksum")

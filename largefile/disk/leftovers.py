@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 
 from largefile.disk.fileops import REAL, FileOps, MissingFileError
 from largefile.disk.files import LocalFile
-from largefile.disk.header import SLOT_SIZE, SLOTS, State
+from largefile.disk.header import MAGIC, SLOT_SIZE, SLOTS, State
 from largefile.disk.index import Index, read_header
 from largefile.disk.locks import Lock
 from largefile.disk.opening import take_lock
@@ -42,8 +43,7 @@ def remove_old(data: str, index: str, ops: FileOps) -> Lock:
         lock = take_lock(file)
         try:
             supersede(file)
-            ops.unlink(data, missing_ok=True)
-            ops.unlink(index, missing_ok=True)
+            _unlink_in_turn(data, index, ops)
         except BaseException:
             lock.release()
             raise
@@ -69,8 +69,7 @@ def remove_unborn(
         try:
             unborn = _is_unborn(file, _stat(data_path, ops))
             if unborn:
-                ops.unlink(data_path, missing_ok=True)
-                ops.unlink(index_path, missing_ok=True)
+                _unlink_in_turn(data_path, index_path, ops)
         finally:
             lock.release()
     return unborn
@@ -85,15 +84,34 @@ def supersede(file: LocalFile, inode: int | None = None) -> None:
         index.release()
 
 
+def _unlink_in_turn(data: str, index: str, ops: FileOps) -> None:
+    """The data first, also on the disk: without its index nobody could tell whose it is."""
+    if ops.exists(data):
+        ops.unlink(data, missing_ok=True)
+        ops.fsync_dir(str(Path(data).parent))
+    ops.unlink(index, missing_ok=True)
+
+
 def _is_unborn(index: LocalFile, data: os.stat_result | None) -> bool:
     empty = data is None or not data.st_size
     try:
         header = read_header(index)[0]
     except IndexCorruptError:
-        return empty and not any(index.read_at(SLOTS[-1] + SLOT_SIZE, 0))
+        return empty and _was_being_made(index)
     if header.state is State.SUPERSEDED:
         return data is None or empty or data.st_ino == header.inode
     return empty and header.inode == 0 and (header.content_size > 0 or data is None)
+
+
+def _was_being_made(index: LocalFile) -> bool:
+    """Whether a file without a header is an index that a kill or a loss of power has left half made.
+
+    Its first slot may be torn: it begins as ours, or not at all; or there is room for tables behind it. All
+    else is zeros, as the second slot is written when there is data.
+    """
+    first, rest = index.read_at(SLOT_SIZE, SLOTS[0]), index.read_at(16 * SLOT_SIZE, SLOTS[1])
+    ours = first.startswith(MAGIC) or not any(first[: len(MAGIC)]) or len(rest) > SLOT_SIZE
+    return ours and not any(rest)
 
 
 def _open(index: str, ops: FileOps) -> LocalFile:

@@ -1,9 +1,9 @@
 """From DEST.part to DEST: in one step for everybody who looks, and safe to repeat after a crash.
 
 Order: the last commit; the header says published, synced; the part gets the mode of an ordinary file;
-it is linked to DEST, which fails where DEST exists, and the part's name goes; the folder is synced; the
-index goes. A crash in between leaves the part with all of its blocks (publish again), or DEST with an
-index that names DEST's inode (`clean_up`).
+it is linked to DEST, which fails where DEST exists; the folder is synced; the part's name goes; the folder
+is synced; the index goes. A crash in between leaves the part with all of its blocks (publish again), or DEST
+with an index that names DEST's inode (`clean_up`).
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ def set_aside(cache: LocalDownloadCache, bad: str | os.PathLike[str]) -> str:
         raise ValueError(f"{data.name} is not a file of this machine")
     cache.mark(State.SUPERSEDED)
     data.ops.rename(data.name, target)
+    data.ops.fsync_dir(str(Path(target).parent))
     data.ops.unlink(cache.index_path, missing_ok=True)
     cache.close()
     return target
@@ -194,6 +195,7 @@ def _move(data: LocalFile, target: str, overwrite: bool) -> None:
             return
         if error.errno != errno.EEXIST:
             raise
+    ops.fsync_dir(str(Path(target).parent))  # or the disk could have lost one name and not got the other
     ops.unlink(data.name, missing_ok=True)
 
 
@@ -210,6 +212,7 @@ def _unlink_part(index_path: str, target: str, ops: FileOps) -> None:
     with contextlib.suppress(MissingFileError):
         if part != index_path and same_file(ops.stat(part), ops.stat(target)):
             ops.unlink(part)
+            ops.fsync_dir(str(Path(part).parent))
 
 
 def _longest_name(folder: Path) -> int:

@@ -6,7 +6,9 @@ found                               then
 the boot in which it was written    a live entry with a right tag counts, unread: the page cache has
                                     outlived the process
 another boot, or no boot id         unread only where live == durable and the tag is right; any other
-                                    entry that is not zero is hashed, and kept if it vouches
+                                    entry that is not zero is hashed, and kept if it vouches; all of them
+                                    where blocks share pages, as one that is being written when the power
+                                    goes may take its neighbours' bytes with it
 poisoned by a failed sync           as another boot
 another inode, or another mtime     nothing is thrown away, everything is hashed; and nothing counts as
 than that of the clean close        durable, as these bytes may never have been synced
@@ -36,6 +38,8 @@ __all__ = ["Belief", "Facts", "believe", "hash_block", "recover"]
 
 #: Blocks are hashed in steps of so many bytes, so that large ones need no memory.
 STEP = 1 << 20
+#: What a disk may destroy as a whole when the power goes while it writes a part of it.
+PAGE = 4096
 
 Progress = Callable[[int], object]
 
@@ -105,12 +109,13 @@ def believe(
     index.live.scan_pair(index.durable, believed, doubtful)
     if not _same_file(index, facts):
         return _believe_only_hashes(index, data, believed, doubtful, repair, writer, progress)
-    live, hashed = _same_boot(index, facts), 0
-    if live:
+    if _same_boot(index, facts):
         index.live.scan(believed)
-    elif repair:
-        hashed = _hash_all(index, data, doubtful, believed, repair, progress)
-    return Belief(believed, _both(doubtful, believed), durable=True, live=live, hashed=hashed)
+        return Belief(believed, _both(doubtful, believed), durable=True, live=True, hashed=0)
+    if index.header.block_size % PAGE:
+        believed = _doubt(believed, doubtful)
+    hashed = _hash_all(index, data, doubtful, believed, repair, progress) if repair else 0
+    return Belief(believed, _both(doubtful, believed), durable=True, live=False, hashed=hashed)
 
 
 def _believe_only_hashes(
@@ -123,11 +128,16 @@ def _believe_only_hashes(
     progress: Progress | None,
 ) -> Belief:
     """Another file, or one that was edited: each entry that is not zero is held against the bytes."""
-    for start, stop in sealed.runs_set():
-        doubtful.set_run(start, stop)
-    believed = Bitmap(len(sealed))
+    believed = _doubt(sealed, doubtful)
     hashed = 0 if writer else _hash_all(index, data, doubtful, believed, repair, progress)
     return Belief(believed, believed.copy(), durable=False, live=False, hashed=hashed)
+
+
+def _doubt(sealed: Bitmap, doubtful: Bitmap) -> Bitmap:
+    """Have `sealed` blocks be `doubtful` as well; nothing is believed now."""
+    for start, stop in sealed.runs_set():
+        doubtful.set_run(start, stop)
+    return Bitmap(len(sealed))
 
 
 def hash_block(

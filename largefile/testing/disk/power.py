@@ -131,17 +131,15 @@ def lose_power(
         with _folders() as (played, mounted):
             recorder, start = recorded(story, played, seed)
             moments = len(recorder.events) + 1
-            each, more = divmod(count // len(stories), moments)
             tally = Tally(bad=[])
             with _Court(story, recorder, mounted, seed) as court:
                 disk = Disk(recorder.start, start)
                 for event in range(moments):
                     if event:
                         court.hear(disk, recorder.events[event - 1])
-                    if event % share[1] == share[0] and (
-                        quota := each + (event * more // moments != (event + 1) * more // moments)
-                    ):
-                        court.judge_all(disk, event, quota, tally)
+                    if event % share[1] == share[0]:
+                        owed = (event + 1) * count // len(stories) // moments // share[1] - tally.states
+                        court.judge_all(disk, event, max(0, owed), tally)
         yield story, tally
 
 
@@ -197,6 +195,7 @@ class _Court:
             self._promised = event.what
         elif isinstance(event, Note):
             self._finished = event.what.version
+            self._promised = Promised(None, frozenset())
 
     def judge_all(self, disk: Disk, event: int, count: int, tally: Tally) -> None:
         """Judge so many states of this moment."""
@@ -242,14 +241,10 @@ class _Court:
                 return Outcome.CORRUPT, "the destination has wrong bytes"
             if self._finished not in (None, version) and not self._story.overwrite:
                 return Outcome.LOST, "the destination has another version"
-            return True if self._done(version) else None
+            return True if self._promised.version in (None, version) else None
         if self._finished is not None:
             return Outcome.LOST, "the destination is gone"
         return None
-
-    def _done(self, version: str) -> bool:
-        """Whether that is the end of it: nothing is promised but this file."""
-        return self._promised.version in (None, version)
 
     def _compare(self, cache: LocalDownloadCache, state: State, tally: Tally) -> tuple[Outcome, str] | None:
         versions = self._versions[str(cache.identity.etag)]

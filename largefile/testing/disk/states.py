@@ -161,16 +161,16 @@ class Disk:
 
     def states(self, rng: Random, count: int) -> Iterator[State]:
         """At most `count` states, none of them twice: corners and single sectors, and as many of any kind."""
-        seen = set()
+        seen: set[object] = set()
         corners = self._corners(rng)
         rng.shuffle(corners)
         for turn in range(2 * count + 2 * len(corners)):
+            if len(seen) == count:
+                return
             state = corners.pop()() if corners and turn % 2 else self._any(rng)
             if state.key not in seen:
                 seen.add(state.key)
                 yield state
-                if len(seen) == count:
-                    return
 
     # --- choices -------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What a download does to a disk, told in short. Each story is played once; the power goes everywhere in it."""
+"""What a download does to a disk, told in short. A story is played once; the power goes everywhere in it."""
 
 from __future__ import annotations
 
@@ -63,12 +63,13 @@ class Scene:
         self.part, self.index = part_paths(self.dest)
         self.versions = story.versions
         self.block_size = story.block_size
+        self.free = False
 
     def create(self, version: str = '"v1"', *, replace: bool = False) -> LocalDownloadCache:
         if replace:
-            self.recorder.note(Promised(None, frozenset()))
+            self.let_go()
         size = len(self.versions[version][0])
-        return LocalDownloadCache.create(
+        cache = LocalDownloadCache.create(
             self.part,
             self.index,
             size,
@@ -77,6 +78,13 @@ class Scene:
             replace=replace,
             ops=self.recorder,
         )
+        self.free = False
+        return cache
+
+    def let_go(self) -> None:
+        """What is there may be thrown away from now on, until something new is created."""
+        self.free = True
+        self.recorder.note(Promised(None, frozenset()))
 
     def open(self, reserve: Literal["all", "span"] = "all") -> LocalDownloadCache:
         return LocalDownloadCache.open(self.part, self.index, reserve=reserve, ops=self.recorder)
@@ -140,30 +148,34 @@ class Story:
 
     def record(self, recorder: Recorder) -> None:
         """Play it, and have the recorder note what was promised on the way."""
-        with _noting(recorder):
-            self.play(Scene(recorder, self))
+        scene = Scene(recorder, self)
+        with _noting(scene):
+            self.play(scene)
         recorder.finish()
 
 
 @contextlib.contextmanager
-def _noting(recorder: Recorder) -> Iterator[None]:
+def _noting(scene: Scene) -> Iterator[None]:
     """Have each commit, and what takes its promise back, noted."""
     real_commit, real_invalidate = GroupCommit.commit, CacheWrites.invalidate
 
-    def durable(index: Any) -> Promised:
-        blocks = range(index.header.num_blocks)
-        return Promised(index.header.etag, frozenset(block for block in blocks if index.durable[block]))
+    going: set[int] = set()
+
+    def note(index: Any) -> None:
+        durable = {block for block in range(index.header.num_blocks) if index.durable[block]}
+        if not scene.free:
+            scene.recorder.note(Promised(index.header.etag, frozenset(durable - going)))
 
     def committed(self: GroupCommit) -> int:
         count = real_commit(self)
-        recorder.note(durable(self._index))
+        note(self._index)
         return count
 
     def invalidated(self: CacheWrites, range: ByteRange) -> None:
-        told = durable(self._index)
-        gone = _count(range.first // self.block_size, range.last // self.block_size + 1)
-        recorder.note(Promised(told.version, told.blocks - frozenset(gone)))
+        going.update(_count(range.first // self.block_size, range.last // self.block_size + 1))
+        note(self._index)
         real_invalidate(self, range)
+        going.clear()
 
     with (
         mock.patch.object(GroupCommit, "commit", committed),
@@ -316,7 +328,7 @@ def _set_aside(scene: Scene) -> None:
     cache = scene.create()
     scene.put(cache, *range(10), wrong=True)
     cache.commit()
-    scene.recorder.note(Promised(None, frozenset()))
+    scene.let_go()
     set_aside(cache, f"{scene.dest}.bad")
     cache = scene.create()
     scene.put(cache, *range(10))
