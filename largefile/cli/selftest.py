@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -52,6 +54,53 @@ def hostile(report: Report, /, wanted: str, jobs: int, as_json: bool) -> int:
     else:
         click.echo(str(summary))
     return 0 if summary.is_good else 1
+
+
+@selftest.command(short_help="The power goes, at every moment of a download.")
+@click.option(
+    "--states",
+    type=click.IntRange(1),
+    default=20_000,
+    show_default=True,
+    metavar="N",
+    help="So many states of the disk.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Other states for another.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    default=os.cpu_count() or 1,
+    show_default=True,
+    metavar="N",
+    help="So many processes at once.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_obj
+def power(report: Report, /, states: int, seed: int, jobs: int, as_json: bool) -> int:
+    """Lose the power at every moment of some downloads, in every way that a disk may keep what it was told.
+
+    Sectors that were not synced are old, new, torn or garbage, and names may be missing, in any mixture. Each
+    state is recovered; each block that is believed is compared, and now and then the whole download is
+    finished. Exits with 0 if nothing wrong was believed, nothing promised was lost, and nobody was stuck.
+    """
+    from largefile.testing.disk.power import Tally, lose_power
+
+    logging.getLogger("largefile").addHandler(logging.NullHandler())
+    tallies: dict[str, Tally] = {}
+    with click.progressbar(length=states, label="states", file=sys.stderr) as bar:
+        for result in lose_power(states, seed=seed, jobs=jobs):
+            tallies[result.story] = tallies.get(result.story, Tally()) + result.tally
+            bar.update(result.tally.states)
+    total = sum(tallies.values(), Tally())
+    for story, tally in tallies.items() if not as_json else ():
+        click.echo(f"{story:<32}{tally}")
+    for verdict in total.bad if not as_json else ():
+        click.echo(printable(str(verdict)))
+    if as_json:
+        report.json({**total.as_dict(), "bad": [str(verdict) for verdict in total.bad]})
+    else:
+        click.echo(str(total))
+    return 0 if total.is_good else 1
 
 
 def line(result: Result) -> str:

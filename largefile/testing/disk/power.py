@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
+import multiprocessing
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from random import Random
@@ -30,10 +33,12 @@ from largefile.testing.disk.states import Disk, State
 from largefile.testing.disk.stories import STORIES, Promised, Story
 from largefile.testing.server import LoopbackServer
 
-__all__ = ["Outcome", "Tally", "Verdict", "lose_power", "recorded"]
+__all__ = ["Outcome", "Result", "Tally", "Verdict", "judge_story", "lose_power", "mount", "recorded"]
 
 #: Every so many states the download is finished.
 WHOLE = 1000
+#: So many states of a story are judged before it is played anew, with another seed.
+ROUND = 5_000
 BOOTS = tuple(f"{digit}0000000-0000-4000-8000-000000000000" for digit in "123")
 _NOWHERE = 2**63 - 1
 _NAME = "x"
@@ -51,16 +56,18 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is wrong with one state, and how to have it again: by the story, the event and the number."""
+    """What is wrong with one state, and by which numbers it is had again."""
 
     outcome: Outcome
     story: str
+    seed: int
     event: int
     number: int
     why: str
 
     def __str__(self) -> str:
-        return f"{self.outcome.value}: {self.story!r}, event {self.event}, state {self.number}: {self.why}"
+        where = f"{self.story!r}, seed {self.seed}, event {self.event}, state {self.number}"
+        return f"{self.outcome.value}: {where}: {self.why}"
 
 
 @dataclass(slots=True)
@@ -71,7 +78,7 @@ class Tally:
     finished: int = 0  #: states from which the download was finished, and compared by SHA-256
     believed: int = 0  #: blocks that were believed, and compared
     refetched: int = 0  #: promised blocks that a device lost which destroys several sectors it is writing
-    bad: list[Verdict] | None = None
+    bad: list[Verdict] = field(default_factory=list)
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -79,7 +86,7 @@ class Tally:
             self.finished + other.finished,
             self.believed + other.believed,
             self.refetched + other.refetched,
-            [*(self.bad or ()), *(other.bad or ())],
+            [*self.bad, *other.bad],
         )
 
     @property
@@ -88,7 +95,7 @@ class Tally:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        counts = Counter(verdict.outcome for verdict in self.bad or ())
+        counts = Counter(verdict.outcome for verdict in self.bad)
         return {
             "states": self.states,
             "finished": self.finished,
@@ -102,11 +109,12 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class _Moment:
-    """What is known after some event."""
+class Result:
+    """What came of some states of one story."""
 
-    promised: Promised
-    finished: str | None = None
+    story: str
+    seed: int
+    tally: Tally
 
 
 class _Machine(FileOps):
@@ -120,27 +128,52 @@ class _Machine(FileOps):
 
 
 def lose_power(
-    count: int, *, seed: int = 0, stories: Sequence[Story] = STORIES, share: tuple[int, int] = (0, 1)
-) -> Iterator[tuple[Story, Tally]]:
-    """Judge about `count` states, in equal parts over the stories and over the moments of each.
+    count: int, *, seed: int = 0, jobs: int = 1, stories: Sequence[Story] = STORIES
+) -> Iterator[Result]:
+    """Judge `count` states, in equal parts over the stories and over the moments of each.
 
-    Of the moments only those of one `share` (number, of how many) are judged, so that many processes can have
-    a part each.
+    With more `jobs`, that many processes have a part each.
     """
-    for story in stories:
-        with _folders() as (played, mounted):
-            recorder, start = recorded(story, played, seed)
-            moments = len(recorder.events) + 1
-            tally = Tally(bad=[])
-            with _Court(story, recorder, mounted, seed) as court:
-                disk = Disk(recorder.start, start)
-                for event in range(moments):
-                    if event:
-                        court.hear(disk, recorder.events[event - 1])
-                    if event % share[1] == share[0]:
-                        owed = (event + 1) * count // len(stories) // moments // share[1] - tally.states
-                        court.judge_all(disk, event, max(0, owed), tally)
-        yield story, tally
+    left, rounds = count, itertools.count(seed)
+    with _pool(jobs) as play:
+        while left > 0:
+            each = -(-min(left, ROUND * len(stories)) // len(stories))
+            number = next(rounds)
+            for result in play([(story, each, number) for story in stories]):
+                left -= result.tally.states
+                yield result
+
+
+def judge_story(story: Story, count: int, seed: int) -> Result:
+    """At most `count` states of one story."""
+    with _folders() as (played, mounted):
+        recorder, start = recorded(story, played, seed)
+        tally = Tally()
+        moments = len(recorder.events) + 1
+        with _Court(story, recorder, mounted, seed) as court:
+            disk = Disk(recorder.start, start)
+            for event in range(moments):
+                if event:
+                    court.hear(disk, recorder.events[event - 1])
+                # What a moment with few states leaves of its part goes to the next ones.
+                court.judge_all(disk, event, max(0, (event + 1) * count // moments - tally.states), tally)
+    return Result(story.name, seed, tally)
+
+
+@contextlib.contextmanager
+def _pool(jobs: int) -> Iterator[Callable[[list[tuple[Story, int, int]]], Iterator[Result]]]:
+    """How to play a round."""
+    if jobs == 1:
+        yield lambda parts: itertools.starmap(judge_story, parts)
+        return
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield lambda parts: (
+                f.result() for f in as_completed([pool.submit(judge_story, *part) for part in parts])
+            )
+        except BaseException:  # Ctrl-C, or nobody wants the rest
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def recorded(story: Story, folder: Path, seed: int = 0) -> tuple[Recorder, dict[int, bytes]]:
@@ -211,8 +244,8 @@ class _Court:
                 self._whole += 1
             except Exception as error:  # noqa: BLE001 - it is the verdict
                 fault = Outcome.CRASH, f"{type(error).__name__}: {error}"
-            if fault is not None and tally.bad is not None:
-                tally.bad.append(Verdict(fault[0], self._story.name, event, number, fault[1]))
+            if fault is not None:
+                tally.bad.append(Verdict(fault[0], self._story.name, self._seed, event, number, fault[1]))
 
     def _judge(self, state: State, tally: Tally) -> tuple[Outcome, str] | None:
         there = Destination(self._dest, self._machine)
