@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import logging
 import multiprocessing
 import os
 import tempfile
@@ -166,7 +167,7 @@ def _pool(jobs: int) -> Iterator[Callable[[list[tuple[Story, int, int]]], Iterat
     if jobs == 1:
         yield lambda parts: itertools.starmap(judge_story, parts)
         return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _be_quiet) as pool:
         try:
             yield lambda parts: (
                 f.result() for f in as_completed([pool.submit(judge_story, *part) for part in parts])
@@ -174,6 +175,11 @@ def _pool(jobs: int) -> Iterator[Callable[[list[tuple[Story, int, int]]], Iterat
         except BaseException:  # Ctrl-C, or nobody wants the rest
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _be_quiet() -> None:
+    """What goes wrong on purpose is not for the terminal."""
+    logging.getLogger("largefile").addHandler(logging.NullHandler())
 
 
 def recorded(story: Story, folder: Path, seed: int = 0) -> tuple[Recorder, dict[int, bytes]]:
