@@ -494,10 +494,11 @@ def test_a_follower_sees_each_block_as_it_lands_wherever_it_is(tmp_path):
 
 
 def test_a_follower_of_another_boot_believes_live_entries_only_after_a_recovery(tmp_path):
-    cache = new_cache(tmp_path, 1000, 64)
-    put(cache, CONTENT, 1)
+    content = noise(10_000)
+    cache = new_cache(tmp_path, 10_000, 4096)
+    put(cache, content, 1)
     cache.commit()
-    put(cache, CONTENT, 0)
+    put(cache, content, 0)
     leave(cache)
     with reopen(tmp_path, read_only=True, ops=OtherBoot()) as follower:
         assert present(follower) == {1}
@@ -505,8 +506,8 @@ def test_a_follower_of_another_boot_believes_live_entries_only_after_a_recovery(
         with pytest.raises(UncachedRangeError):
             follower.read_at(1, 0)
         with reopen(tmp_path, ops=OtherBoot()):
-            assert follower.read_at(1, 0) == CONTENT[:1]
-            assert follower.tail(10) == ByteRange(0, 127)
+            assert follower.read_at(1, 0) == content[:1]
+            assert follower.tail(10) == ByteRange(0, 8191)
 
 
 def open_descriptors():

@@ -13,8 +13,9 @@ from largefile.disk.header import State
 from largefile.engine.committer import Committer
 from largefile.errors import CacheIOError, CachePoisonedError
 
-CONTENT = noise(1000)
-BLOCK = 64
+BLOCK = 4096  # whole pages: others are never believed unread after another boot
+SIZE = 15 * BLOCK + 2600  # 16 blocks, the last one short
+CONTENT = noise(SIZE)
 
 
 class Log(FileOps):
@@ -50,7 +51,7 @@ def durable(cache):
 
 def test_the_four_steps_come_in_order(tmp_path):
     ops = Log()
-    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache:
+    with new_cache(tmp_path, SIZE, BLOCK, ops=ops) as cache:
         put(cache, CONTENT, 1, 2)
         ops.log.clear()
         seen = []
@@ -66,7 +67,7 @@ def test_the_four_steps_come_in_order(tmp_path):
 
 def test_what_lands_during_a_sync_waits_for_the_next_commit(tmp_path):
     ops = Log()
-    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache:
+    with new_cache(tmp_path, SIZE, BLOCK, ops=ops) as cache:
         put(cache, CONTENT, 1, 3)
         # Between the neighbours, so that copying a run instead of a list would take it along.
         ops.during = lambda: put(cache, CONTENT, 2)
@@ -80,7 +81,7 @@ def test_what_lands_during_a_sync_waits_for_the_next_commit(tmp_path):
 @given(st.lists(st.integers(0, 15) | st.just("commit"), max_size=30))
 def test_after_a_power_loss_what_was_committed_is_there_and_unread(todo):
     with folder() as base:
-        cache = new_cache(base, 1000, BLOCK)
+        cache = new_cache(base, SIZE, BLOCK)
         landed, kept = set(), set()
         for step in todo:
             if step == "commit":
@@ -98,7 +99,7 @@ def test_after_a_power_loss_what_was_committed_is_there_and_unread(todo):
 
 
 def test_what_a_dead_writer_left_behind_becomes_durable_with_the_first_commit(tmp_path):
-    cache = new_cache(tmp_path, 1000, BLOCK)
+    cache = new_cache(tmp_path, SIZE, BLOCK)
     put(cache, CONTENT, 4, 5, 9)
     leave(cache)
     with reopen(tmp_path) as cache:
@@ -110,7 +111,7 @@ def test_what_a_dead_writer_left_behind_becomes_durable_with_the_first_commit(tm
 @pytest.mark.parametrize("which", [".part", ".idx"])
 def test_a_failed_sync_poisons_and_is_not_tried_again(tmp_path, which):
     ops = Failing()
-    cache = new_cache(tmp_path, 1000, BLOCK, ops=ops)
+    cache = new_cache(tmp_path, SIZE, BLOCK, ops=ops)
     put(cache, CONTENT, 1, 2)
     cache.commit()
     put(cache, CONTENT, 3, 4)
@@ -123,8 +124,8 @@ def test_a_failed_sync_poisons_and_is_not_tried_again(tmp_path, which):
         cache.commit,
         cache.sync_data,
         cache.verify,
-        lambda: cache.read_at(1, 64),
-        lambda: cache.write_at(CONTENT[:64], 0),
+        lambda: cache.read_at(1, BLOCK),
+        lambda: cache.write_at(CONTENT[:BLOCK], 0),
         lambda: cache.seal(0, 0),
         cache.tail,
     ):
@@ -142,7 +143,7 @@ def test_a_failed_sync_poisons_and_is_not_tried_again(tmp_path, which):
 
 def test_nothing_of_the_lost_list_is_believed_after_a_failed_sync(tmp_path):
     ops = Failing()
-    cache = new_cache(tmp_path, 1000, BLOCK, ops=ops)
+    cache = new_cache(tmp_path, SIZE, BLOCK, ops=ops)
     put(cache, CONTENT, 3)
     ops.which = ".part"
     with pytest.raises(CachePoisonedError):
@@ -158,7 +159,7 @@ def test_ctrl_c_within_a_commit_loses_no_block_from_the_list(tmp_path):
     def interrupt():
         raise KeyboardInterrupt
 
-    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache:
+    with new_cache(tmp_path, SIZE, BLOCK, ops=ops) as cache:
         put(cache, CONTENT, 1, 2)
         ops.during = interrupt
         with pytest.raises(KeyboardInterrupt):
@@ -173,7 +174,7 @@ def test_ctrl_c_within_a_commit_loses_no_block_from_the_list(tmp_path):
 
 def test_the_committer_begins_with_one_sync_of_the_data(tmp_path):
     ops = Log()
-    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache:
+    with new_cache(tmp_path, SIZE, BLOCK, ops=ops) as cache:
         ops.log.clear()
         with Committer(cache, interval=3600):
             pass
@@ -182,7 +183,7 @@ def test_the_committer_begins_with_one_sync_of_the_data(tmp_path):
 
 def test_a_write_back_error_of_a_dead_writer_poisons_at_once(tmp_path):
     ops = Failing()
-    cache = new_cache(tmp_path, 1000, BLOCK, ops=ops)
+    cache = new_cache(tmp_path, SIZE, BLOCK, ops=ops)
     ops.which = ".part"
     committer = Committer(cache, interval=3600)
     committer.start()
@@ -193,7 +194,7 @@ def test_a_write_back_error_of_a_dead_writer_poisons_at_once(tmp_path):
 
 
 def test_closing_the_committer_makes_the_last_commit(tmp_path):
-    with new_cache(tmp_path, 1000, BLOCK) as cache:
+    with new_cache(tmp_path, SIZE, BLOCK) as cache:
         with Committer(cache, interval=3600):
             put(cache, CONTENT, 7)
         assert durable(cache) == {7}
@@ -202,7 +203,7 @@ def test_closing_the_committer_makes_the_last_commit(tmp_path):
 def test_enough_bytes_make_a_commit_due_before_its_time(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "ENOUGH", 3 * BLOCK)
     ops, synced = Log(), threading.Event()
-    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache, Committer(cache, interval=3600):
+    with new_cache(tmp_path, SIZE, BLOCK, ops=ops) as cache, Committer(cache, interval=3600):
         put(cache, CONTENT, 1, 2)
         assert not cache.commit_due.is_set()
         ops.during = synced.set
@@ -212,7 +213,7 @@ def test_enough_bytes_make_a_commit_due_before_its_time(tmp_path, monkeypatch):
 
 def test_time_makes_a_commit_due(tmp_path):
     ops, synced = Log(), threading.Event()
-    with new_cache(tmp_path, 1000, BLOCK, ops=ops) as cache, Committer(cache, interval=0.01):
+    with new_cache(tmp_path, SIZE, BLOCK, ops=ops) as cache, Committer(cache, interval=0.01):
         put(cache, CONTENT, 1)
         ops.during = synced.set
         put(cache, CONTENT, 2)
@@ -221,7 +222,7 @@ def test_time_makes_a_commit_due(tmp_path):
 
 def test_a_failed_commit_ends_the_committer_and_is_raised_once_it_is_closed(tmp_path):
     ops = Failing()
-    cache = new_cache(tmp_path, 1000, BLOCK, ops=ops)
+    cache = new_cache(tmp_path, SIZE, BLOCK, ops=ops)
     committer = Committer(cache, interval=3600)
     committer.start()
     put(cache, CONTENT, 1)
@@ -235,7 +236,7 @@ def test_a_failed_commit_ends_the_committer_and_is_raised_once_it_is_closed(tmp_
 
 def test_without_durability_nothing_is_synced_before_the_end(tmp_path):
     ops = Log()
-    with new_cache(tmp_path, 1000, BLOCK, ops=ops, durable=False) as cache:
+    with new_cache(tmp_path, SIZE, BLOCK, ops=ops, durable=False) as cache:
         ops.log.clear()
         with Committer(cache, durable=False, interval=0.01):
             put(cache, CONTENT, 1)
