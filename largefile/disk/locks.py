@@ -14,12 +14,16 @@ import errno
 import fcntl
 import os
 
-from largefile.disk.fileops import FileOps, MissingFileError
-from largefile.errors import CacheIOError, NotEnoughSpaceError
+from largefile.disk.fileops import NO_SUPPORT, FileOps, MissingFileError
+from largefile.errors import CacheError, CacheIOError
 
 __all__ = ["Lock", "is_locked", "is_named", "same_file"]
 
 _BUSY = (errno.EAGAIN, errno.EACCES, errno.EEXIST)
+#: There are no such locks here. Any other failure says nothing of who else has one.
+_NO_LOCKS = NO_SUPPORT | {errno.ENOLCK}
+#: No file may be made beside the index.
+_NO_MORE_FILES = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG})
 
 
 class Lock:
@@ -86,18 +90,19 @@ class Lock:
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
-        with contextlib.suppress(CacheIOError):
+        # Closing unlocks too, where no child has a duplicate; and nothing was written that it could lose.
+        with contextlib.suppress(CacheError):
             if self.kind == "ofd":
                 self._ops.unlock_ofd(fd, self.path)
             elif self.kind == "flock":
                 self._ops.flock(fd, fcntl.LOCK_UN, self.path)
             elif self.kind == "owner-file":
                 self._ops.unlink(_owner_path(self.path))
-        self._ops.close(fd, self.path)
+        with contextlib.suppress(CacheError):
+            self._ops.close(fd, self.path)
 
     def __del__(self) -> None:
-        with contextlib.suppress(CacheIOError):
-            self.release()
+        self.release()
 
     def forget(self) -> None:
         """In a forked child: close without unlocking. The lock is the parent's."""
@@ -125,7 +130,7 @@ def is_locked(fd: int, path: str, ops: FileOps) -> bool | None:
         return ops.locked_ofd(fd, path)
     except CacheIOError:
         pass
-    with contextlib.suppress(CacheIOError, NotEnoughSpaceError):
+    with contextlib.suppress(CacheError):
         return ops.exists(_owner_path(path)) or None
     return None
 
@@ -138,12 +143,16 @@ def _lock(fd: int, path: str, ops: FileOps) -> str | None:
     except CacheIOError as error:
         if error.errno in _BUSY:
             return None
+        if error.errno not in _NO_LOCKS:
+            raise
     try:
         ops.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, path)
         return "flock"
     except CacheIOError as error:
         if error.errno in _BUSY:
             return None
+        if error.errno not in _NO_LOCKS:
+            raise
     return _own(path, ops)
 
 
@@ -154,16 +163,24 @@ def _own(path: str, ops: FileOps) -> str | None:
         try:
             fd = ops.open(owner, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         except CacheIOError as error:
-            if error.errno != errno.EEXIST:
+            if error.errno in _NO_MORE_FILES:
                 return "none"
+            if error.errno != errno.EEXIST:
+                raise
             if not _is_stale(owner, ops):
                 return None
             with contextlib.suppress(MissingFileError):
                 ops.unlink(owner)
             continue
         pid = os.getpid()
-        ops.pwrite(fd, f"{pid} {ops.process_start(pid)} {ops.host()}\n".encode(), 0, owner)
-        ops.close(fd, owner)
+        try:
+            try:
+                ops.pwrite(fd, f"{pid} {ops.process_start(pid)} {ops.host()}\n".encode(), 0, owner)
+            finally:
+                ops.close(fd, owner)
+        except BaseException:
+            ops.unlink(owner)  # it names nobody, and would keep everybody out
+            raise
         return "owner-file"
     return None
 
