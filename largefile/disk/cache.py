@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args, overlo
 from largefile.core.ranges import ByteRange
 from largefile.disk.create import new_cache_files
 from largefile.disk.fileops import REAL, FileOps
-from largefile.disk.files import CacheFile, LocalFile
+from largefile.disk.files import CacheFile, LocalFile, close_all
 from largefile.disk.follower import FollowerCache
 from largefile.disk.header import State
 from largefile.disk.opening import open_cache_files, open_for_writing
@@ -165,8 +166,7 @@ class LocalDownloadCache(CacheWrites):
         try:
             return FollowerCache(data, index)
         except BaseException:
-            data.close()
-            index.close()
+            close_all(data, index)
             raise
 
     @classmethod
@@ -209,8 +209,7 @@ class LocalDownloadCache(CacheWrites):
         try:
             return cls(data, index, **options)
         except BaseException:
-            data.close()
-            index.close()
+            close_all(data, index)
             raise
 
     @property
@@ -233,15 +232,13 @@ class LocalDownloadCache(CacheWrites):
         self._closed = True
         _open_caches.discard(self)
         self._wake()
-        try:
+        with contextlib.ExitStack() as steps:  # the last one first
+            if self._lock is not None:
+                steps.callback(self._lock.release)
+            steps.callback(close_all, self._data, self._index.file)
+            steps.callback(self._index.release)
             if self.poisoned is None:
                 self._finish()
-        finally:
-            self._index.release()
-            self._data.close()
-            self._index.file.close()
-            if self._lock is not None:
-                self._lock.release()
 
     def __enter__(self) -> Self:
         return self

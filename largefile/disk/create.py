@@ -10,7 +10,7 @@ from typing import Literal
 
 from largefile.core.ranges import MAX_SIZE
 from largefile.disk.fileops import REAL, FileOps
-from largefile.disk.files import LocalFile
+from largefile.disk.files import LocalFile, close_all
 from largefile.disk.header import Header, Layout
 from largefile.disk.index import Index
 from largefile.disk.leftovers import existing, remove_old
@@ -70,7 +70,7 @@ def create_cache_files(
     -----
     Go: ``largefile.CreateNewFilesForCache``, which removed the old files before it looked for room.
     """
-    for file in new_cache_files(
+    made = new_cache_files(
         data,
         index,
         content_size,
@@ -81,8 +81,8 @@ def create_cache_files(
         replace=replace,
         progress=progress,
         ops=ops,
-    ):
-        file.close()
+    )
+    close_all(*made)
 
 
 def new_cache_files(
@@ -114,7 +114,7 @@ def new_cache_files(
         if lock is not None:
             after.callback(lock.release)
         with contextlib.ExitStack() as undo:
-            index_file, lock = make_index(index_path, header.next(inode=0), lock, undo, ops)
+            index_file, lock = make_index(index_path, data_path, header.next(inode=0), lock, undo, ops)
             data_file = _make_data(data_path, header.content_size, undo, ops)
             if reserve == "all" and content_size:
                 data_file.allocate(0, content_size, progress)
@@ -126,7 +126,7 @@ def new_cache_files(
 
 
 def make_index(
-    path: str, header: Header, old: Lock | None, undo: contextlib.ExitStack, ops: FileOps
+    path: str, data: str, header: Header, old: Lock | None, undo: contextlib.ExitStack, ops: FileOps
 ) -> tuple[LocalFile, Lock]:
     """A new index, locked; `undo` gets what removes it again. `old` is a lock that we have on that name.
 
@@ -143,7 +143,7 @@ def make_index(
     if lock is None:
         raise CacheBusyError(path, "not known")
     undo.callback(lock.release)  # the last of them: what is not locked may be somebody else's
-    undo.callback(ops.unlink, path, missing_ok=True)
+    undo.callback(_remove_index, path, data, ops)
     file = LocalFile.open(path, ops)
     undo.callback(file.close)
     Index.create(file, header)
@@ -151,10 +151,16 @@ def make_index(
     return file, lock
 
 
+def _remove_index(path: str, data: str, ops: FileOps) -> None:
+    """But not where the data could not be removed: without an index it would be nobody's for ever."""
+    if not ops.exists(data):
+        ops.unlink(path, missing_ok=True)
+
+
 def _make_data(path: str, size: int, undo: contextlib.ExitStack, ops: FileOps) -> LocalFile:
     """Of its full size and synced before the long part: a kill during it leaves an empty cache."""
     data = LocalFile.create(path, ops)
-    undo.callback(ops.unlink, path, missing_ok=True)
+    undo.callback(lambda: ops.unlink(path, missing_ok=True))
     undo.callback(data.close)
     ops.ftruncate(data.fd, size, path)
     data.sync_name()

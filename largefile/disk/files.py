@@ -21,7 +21,7 @@ from largefile.errors import CacheError, CacheIOError, PartialFileError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["CacheFile", "LocalFile"]
+__all__ = ["CacheFile", "LocalFile", "close_all"]
 
 
 @runtime_checkable
@@ -111,8 +111,10 @@ class LocalFile:
         try:
             return cls(path, fd, ops)
         except BaseException:
-            ops.close(fd, path)
-            ops.unlink(path)
+            try:
+                ops.close(fd, path)
+            finally:
+                ops.unlink(path)
             raise
 
     @property
@@ -200,11 +202,11 @@ class LocalFile:
 
     def close(self) -> None:
         fd, self.fd = self.fd, -1
-        if fd >= 0:
-            self.ops.close(fd, self.name)
         lock, self._lock = self._lock, None
         if lock is not None:
             lock.release()
+        if fd >= 0:
+            self.ops.close(fd, self.name)
 
     def __del__(self) -> None:
         with contextlib.suppress(CacheError):
@@ -215,6 +217,13 @@ class LocalFile:
         if self.fd < 0:
             raise ValueError(f"{self.name} is closed")
         return self.fd
+
+
+def close_all(*files: CacheFile) -> None:
+    """Close each of them, and raise what one of them has raised."""
+    with contextlib.ExitStack() as steps:
+        for file in reversed(files):
+            steps.callback(file.close)
 
 
 def is_ours(found: os.stat_result, path: str, ops: FileOps) -> bool:
@@ -229,5 +238,7 @@ def is_ours(found: os.stat_result, path: str, ops: FileOps) -> bool:
     try:
         return ops.fstat(fd, trial).st_uid == found.st_uid
     finally:
-        ops.close(fd, trial)
-        ops.unlink(trial)
+        try:
+            ops.close(fd, trial)
+        finally:
+            ops.unlink(trial)

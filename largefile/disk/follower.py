@@ -10,7 +10,7 @@ import errno
 from typing import Self
 
 from largefile.disk.fileops import REAL, MissingFileError
-from largefile.disk.files import CacheFile, LocalFile
+from largefile.disk.files import CacheFile, LocalFile, close_all
 from largefile.disk.header import State, canonical_boot
 from largefile.disk.opening import open_for_reading
 from largefile.disk.reading import CacheReads
@@ -31,12 +31,13 @@ class FollowerCache(CacheReads):
     """
 
     def __init__(self, data: CacheFile, index: CacheFile) -> None:
+        inode = data.stat().st_ino if isinstance(data, LocalFile) else 0
         opened = open_for_reading(data, index)
         super().__init__(data, opened.index, opened.ranges)
         self._closed = False
         self._delay = _SHORT
         self._boot = canonical_boot(data.ops.boot_id() if isinstance(data, LocalFile) else REAL.boot_id())
-        self._inode = data.stat().st_ino if isinstance(data, LocalFile) else 0
+        self._inode = inode
         self._generation = opened.index.header.generation
         self._live = opened.live
 
@@ -89,14 +90,15 @@ class FollowerCache(CacheReads):
             self._check_named()
 
     def close(self) -> None:
-        with self._grown:
-            if self._closed:
-                return
-            self._closed = True
-            self._index.release()
-            self._data.close()
-            self._index.file.close()
-        self._wake()
+        try:
+            with self._grown:
+                if self._closed:
+                    return
+                self._closed = True
+                self._index.release()
+                close_all(self._data, self._index.file)
+        finally:
+            self._wake()
 
     def __enter__(self) -> Self:
         return self

@@ -39,14 +39,13 @@ def remove_old(data: str, index: str, ops: FileOps) -> Lock:
     IndexCorruptError, IndexVersionError
         The index is not one of ours.
     """
-    with contextlib.closing(_open(index, ops)) as file:
-        lock = take_lock(file)
-        try:
+    with contextlib.ExitStack() as undo:
+        with contextlib.closing(_open(index, ops)) as file:
+            lock = take_lock(file)
+            undo.callback(lock.release)
             supersede(file)
             _unlink_in_turn(data, index, ops)
-        except BaseException:
-            lock.release()
-            raise
+        undo.pop_all()
     return lock
 
 

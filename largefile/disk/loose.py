@@ -121,16 +121,17 @@ class LooseFile:
             file = None if self._overwrite else _unnamed(self._part, self._ops)
             self._named = file is None
             if file is None:
-                file = self._make(index, lock)
+                return self._make(index, lock)
             self._undo.callback(file.close)
             return file
 
     def _make(self, index: str, old: Lock | None) -> LocalFile:
         """The part, marked as nobody's before it has a byte, and locked, so that it is ours while we live."""
         header = Header(0, 1, os.urandom(16), state=State.SUPERSEDED)
-        index_file, _ = make_index(index, header, old, self._undo, self._ops)
+        index_file, _ = make_index(index, self._part, header, old, self._undo, self._ops)
         file = LocalFile.create(self._part, self._ops)
-        self._undo.callback(self._ops.unlink, self._part, missing_ok=True)
+        self._undo.callback(lambda: self._ops.unlink(self._part, missing_ok=True))
+        self._undo.callback(file.close)
         supersede(index_file, inode=file.stat().st_ino)
         return file
 
