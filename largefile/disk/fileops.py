@@ -33,6 +33,8 @@ MAPPABLE = frozenset({0xEF53, 0x58465342, 0x01021994})
 #: What a filesystem answers to a request that it has no code for.
 NO_SUPPORT = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
 
@@ -104,8 +106,17 @@ class FileOps:
         return os.path.lexists(_proc_name(fd))
 
     def exists(self, path: str) -> bool:
+        # Not os.path.lexists: it takes a disk that cannot answer for one that has no such file.
         with _doing("stat", path):
-            return os.path.lexists(path)
+            try:
+                Path(path).lstat()
+            except OSError as error:
+                if error.errno in _NOT_THERE:
+                    return False
+                raise
+            except ValueError:  # no file can have such a name
+                return False
+            return True
 
     def stat(self, path: str) -> os.stat_result:
         with _doing("stat", path):

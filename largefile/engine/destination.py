@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -9,13 +11,13 @@ import stat
 from pathlib import Path
 
 from largefile.disk.cache import LocalDownloadCache
-from largefile.disk.fileops import REAL, FileOps
+from largefile.disk.fileops import REAL, FileOps, MissingFileError, failure
 from largefile.disk.header import Header
 from largefile.disk.leftovers import remove_unborn
 from largefile.disk.loose import LooseFile
 from largefile.disk.publish import clean_up, part_paths, set_aside
 from largefile.engine.job import Control
-from largefile.errors import PartialFileError
+from largefile.errors import CacheError, PartialFileError
 
 __all__ = ["Destination"]
 
@@ -46,14 +48,22 @@ class Destination:
             raise ValueError(f"destination {self.path!r}: {str(folder)!r} is not a folder that exists")
         self.finished = clean_up(self.path, self.index, ops=self._ops)
         try:
-            found = Path(self.path).lstat()
-        except FileNotFoundError:
+            found = self._ops.stat(self.path)
+        except MissingFileError:
             return True
         if stat.S_ISDIR(found.st_mode):
             raise ValueError(f"destination {self.path!r} is a folder, needed is a file's name")
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
             raise ValueError(f"destination {self.path!r} is a device or a pipe, needed is a file's name")
+        if not overwrite:
+            self._tidy()
         return overwrite
+
+    def _tidy(self) -> None:
+        """Remove an index beside the finished file that its maker could not: nobody else will look there."""
+        with contextlib.suppress(CacheError):
+            if self._ops.exists(self.index):
+                remove_unborn(self.part, self.index, ops=self._ops)
 
     def has_digest(self, algorithm: str, wanted: str, control: Control) -> bool:
         """Whether the file that is there has this hex digest."""
@@ -90,9 +100,12 @@ class Destination:
 def hash_file(file: str | int, algorithm: str, control: Control) -> str:
     """The hex digest of a file, by its name or by a descriptor of it, which stays open."""
     digest, buffer = hashlib.new(algorithm), bytearray(PIECE)
-    with io.FileIO(file, closefd=isinstance(file, str)) as source, memoryview(buffer) as view:
-        source.seek(0)
-        while size := source.readinto(buffer):
-            digest.update(view[:size])
-            control.check()
+    try:
+        with io.FileIO(file, closefd=isinstance(file, str)) as source, memoryview(buffer) as view:
+            source.seek(0)
+            while size := source.readinto(buffer):
+                digest.update(view[:size])
+                control.check()
+    except OSError as error:
+        raise failure(error.errno or errno.EIO, "hash", str(file)) from error
     return digest.hexdigest()
