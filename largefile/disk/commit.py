@@ -121,9 +121,11 @@ class GroupCommit:
         self.poisoned = reason
         blocks = self._index.header.num_blocks
         durable, other = Bitmap(blocks), Bitmap(blocks)
-        with contextlib.suppress(CacheError):  # the disk is failing; what cannot be said is found on opening
-            self._index.live.scan_pair(self._index.durable, durable, other)
+        self._index.live.scan_pair(self._index.durable, durable, other)
+        # The disk is failing: each of the two is tried, and either is enough for who opens it next.
+        with contextlib.suppress(CacheError):
             self._index.keep_only(durable)
+        with contextlib.suppress(CacheError):
             self._index.write_header(state=State.POISONED)
         self.due.set()
         self._on_poison()
