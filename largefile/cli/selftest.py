@@ -12,6 +12,7 @@ import click
 from largefile.cli.report import Report, printable
 
 if TYPE_CHECKING:
+    from largefile.testing.disk.torture import Result as DiskResult
     from largefile.testing.hostile.runner import Result
 
 __all__ = ["selftest"]
@@ -101,6 +102,46 @@ def power(report: Report, /, states: int, seed: int, jobs: int, as_json: bool) -
     else:
         click.echo(str(total))
     return 0 if total.is_good else 1
+
+
+@selftest.command(short_help="A disk that fails at each call, one by one, in every way.")
+@click.option(
+    "--filter", "wanted", default="", metavar="TEXT", help="Only scenarios with this in their names."
+)
+@click.option("--all", "every", is_flag=True, help="Every call, and not only the first of each call site.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_obj
+def disk(report: Report, /, wanted: str, every: bool, as_json: bool) -> int:
+    """Have each call about files that the library makes fail once: EIO, ENOSPC, EDQUOT, EINTR, ENOMEM, short.
+
+    Each time it has to end with an error of the library or to go on rightly, to leave nothing open, and to
+    be gone on with by the same call on a healthy disk. Exits with 0 if all of them did, and if every call
+    site in the source was tried.
+    """
+    from largefile.testing.disk.scenarios import SCENARIOS
+    from largefile.testing.disk.torture import Summary, plan, play
+
+    chosen = [scenario for scenario in SCENARIOS if wanted in scenario.name]
+    if not chosen:
+        raise click.UsageError(f"no scenario has {wanted!r} in its name")
+    logging.getLogger("largefile").addHandler(logging.NullHandler())  # what goes wrong is in the table
+    planned = plan(chosen, every=every)
+    unreached = [str(site) for site in planned.unreached] if not wanted else []
+    results: list[DiskResult] = []
+    for case in planned.cases:
+        result = play(case)
+        results.append(result)
+        if not as_json and result.is_bad:
+            click.echo(printable(f"{result.outcome.value:<11} {case.name}  {result.cause}"))
+    summary = Summary.of(results)
+    if as_json:
+        found = [result.as_dict() for result in results]
+        report.json({"results": found, "unreached": unreached, "summary": summary.as_dict()})
+    else:
+        for site in unreached:
+            click.echo(f"not tried   {site}")
+        click.echo(str(summary))
+    return 0 if summary.is_good and not unreached else 1
 
 
 def line(result: Result) -> str:
