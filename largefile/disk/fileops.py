@@ -167,6 +167,11 @@ class FileOps:
         with _doing("statfs", path):
             return sysfile.fs_magic(fd)
 
+    def mount_id(self, fd: int, path: str = "") -> int:
+        """Of the mount that the file is open in; another one if it was unmounted since. 0: not known."""
+        with _doing("statx", path):
+            return sysfile.mount_id(fd)
+
     def pread(self, fd: int, size: int, offset: int, path: str = "") -> bytes:
         """At most `size` bytes; fewer only at the end of the file or beyond the system's limit."""
         with _doing("read", path):

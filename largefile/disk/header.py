@@ -45,6 +45,8 @@ _TOP = struct.Struct("<8sHH")  # magic, major, minor: the same in every version
 _FIXED = struct.Struct("<4xQ16sQQIIQq16sQQ")
 _SUM = struct.Struct("<Q")
 _SUM_AT = SLOT_SIZE - _SUM.size
+_MOUNT = struct.Struct("<Q")
+_MOUNT_AT = _SUM_AT - _MOUNT.size  # the strings end long before
 _NONE = 0xFFFF
 #: Longer strings are stored as the ``sha256:`` of themselves. The sum of all leaves room in the slot.
 _LIMITS = {"etag": 1024, "last_modified": 256, "digest": 256, "url": 1024, "host": 256}
@@ -81,6 +83,8 @@ class Header:
     clean: bool = False
     #: The boot in which the live entries were written; "" not known.
     boot: str = ""
+    #: … and the mount; 0 not known.
+    mount: int = 0
     #: The last known writer.
     pid: int = 0
     started: int = 0
@@ -157,6 +161,7 @@ def encode(header: Header) -> bytes:
         slot[at : at + 2] = (_NONE if text is None else len(data)).to_bytes(2, "little")
         slot[at + 2 : at + 2 + len(data)] = data
         at += 2 + len(data)
+    _MOUNT.pack_into(slot, _MOUNT_AT, header.mount)
     _SUM.pack_into(slot, _SUM_AT, xxhash.xxh3_64_intdigest(slot[:_SUM_AT]))
     return bytes(slot)
 
@@ -226,6 +231,7 @@ def _decode(slot: bytes) -> Header:
         inode=inode,
         mtime=mtime,
         boot=_boot_text(boot),
+        mount=_MOUNT.unpack_from(slot, _MOUNT_AT)[0],
         pid=pid,
         started=started,
         **strings,

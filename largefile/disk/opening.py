@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from largefile.core.bitmap import Bitmap
 from largefile.core.byteranges import ByteRanges
@@ -161,6 +161,8 @@ def open_for_reading(data: CacheFile, index_file: CacheFile) -> Opened:
         _check_size(data, index.header.content_size)
         facts = facts_of(data, _ops_of(index_file))
         alive = isinstance(index_file, LocalFile) and index_file.is_locked()
+        if alive:
+            facts = replace(facts, mount=0)  # who writes it has it mounted, and perhaps elsewhere
         belief = believe(index, data, facts, repair=False, writer=bool(alive))
         ranges = ByteRanges(index.header.content_size, index.header.block_size)
         ranges.set_blocks_from(belief.believed)
@@ -174,7 +176,7 @@ def facts_of(data: CacheFile, ops: FileOps) -> Facts:
     """What the machine says of itself and of the data file."""
     if isinstance(data, LocalFile):
         found = data.stat()
-        return Facts(ops.boot_id(), found.st_ino, found.st_mtime_ns)
+        return Facts(ops.boot_id(), found.st_ino, found.st_mtime_ns, ops.mount_id(data.fd, data.name))
     return Facts(ops.boot_id())
 
 

@@ -10,6 +10,8 @@ another boot, or no boot id         unread only where live == durable and the ta
                                     where blocks share pages, as one that is being written when the power
                                     goes may take its neighbours' bytes with it
 poisoned by a failed sync           as another boot
+another mount, in the same boot     as another boot: a disk that was pulled out, or had shut itself down,
+                                    has lost what it was not told to keep
 another inode, or another mtime     nothing is thrown away, everything is hashed; and nothing counts as
 than that of the clean close        durable, as these bytes may never have been synced
 superseded                          nothing counts
@@ -52,6 +54,8 @@ class Facts:
     #: Of the data file; 0 for a file that has none.
     inode: int = 0
     mtime: int = 0
+    #: Where the data file is mounted; 0 where that is not known.
+    mount: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,8 @@ def recover(
         belief.believed, durable=belief.believed if belief.durable else Bitmap(len(belief.believed))
     )
     index.sync()
-    index.write_header(state=State.FILLING, boot=facts.boot, inode=facts.inode, mtime=0, clean=False, **owner)
+    here = {"boot": facts.boot, "mount": facts.mount, "inode": facts.inode}
+    index.write_header(state=State.FILLING, mtime=0, clean=False, **here, **owner)
     return belief
 
 
@@ -163,6 +168,8 @@ def _same_file(index: Index, facts: Facts) -> bool:
 
 def _same_boot(index: Index, facts: Facts) -> bool:
     header = index.header
+    if header.mount and facts.mount and header.mount != facts.mount:
+        return False
     return (
         bool(facts.boot) and header.boot == canonical_boot(facts.boot) and header.state is not State.POISONED
     )

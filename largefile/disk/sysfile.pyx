@@ -1,11 +1,11 @@
-"""Four calls of the system that Python does not have. No policy: the number, or the errno.
+"""Five calls of the system that Python does not have. No policy: the number, or the errno.
 
 posix_fallocate is not among them: where the filesystem cannot reserve, the C library's emulation of it
 writes the whole file, for minutes. Here the answer is EOPNOTSUPP, and the caller decides.
 """
 
 from libc.errno cimport errno
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from *:
     """
@@ -13,6 +13,7 @@ cdef extern from *:
       #define _GNU_SOURCE
     #endif
     #include <errno.h>
+    #include <string.h>
     #ifdef __linux__
       #include <fcntl.h>
       #include <sys/syscall.h>
@@ -25,6 +26,20 @@ cdef extern from *:
           struct statfs found;
           if (fstatfs(fd, &found) != 0) return errno;
           *magic = (int64_t)(uint32_t)found.f_type;
+          return 0;
+      }
+      static int lf_mount_id(int fd, uint64_t *id) {
+          *id = 0;
+      #ifdef SYS_statx
+          /* struct statx of linux/stat.h: stx_mask is at 0, stx_mnt_id at 144. Older headers know neither
+             the field nor STATX_MNT_ID_UNIQUE (0x4000, Linux 6.8), and older systems clear the bit. */
+          unsigned char found[256];
+          uint32_t mask;
+          if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, 0x4000U, found) != 0)
+              return errno == ENOSYS ? 0 : errno;
+          memcpy(&mask, found, sizeof mask);
+          if (mask & 0x4000U) memcpy(id, found + 144, sizeof *id);
+      #endif
           return 0;
       }
       static int lf_start_writeback(int fd) {
@@ -40,12 +55,14 @@ cdef extern from *:
     #else
       static int lf_fallocate(int fd, int keep_size, int64_t offset, int64_t size) { return ENOTSUP; }
       static int lf_fs_magic(int fd, int64_t *magic) { *magic = 0; return 0; }
+      static int lf_mount_id(int fd, uint64_t *id) { *id = 0; return 0; }
       static int lf_start_writeback(int fd) { return ENOTSUP; }
       static int lf_rename_noreplace(const char *source, const char *target) { return ENOSYS; }
     #endif
     """
     int lf_fallocate(int fd, int keep_size, int64_t offset, int64_t size) noexcept nogil
     int lf_fs_magic(int fd, int64_t *magic) noexcept nogil
+    int lf_mount_id(int fd, uint64_t *id) noexcept nogil
     int lf_start_writeback(int fd) noexcept nogil
     int lf_rename_noreplace(const char *source, const char *target) noexcept nogil
 
@@ -67,6 +84,17 @@ def fs_magic(int fd):
     if failed:
         raise OSError(failed, "fstatfs")
     return magic
+
+
+def mount_id(int fd):
+    """The number of the mount that a file was opened in, never used again in this boot; 0: not known."""
+    cdef uint64_t found = 0
+    cdef int failed
+    with nogil:
+        failed = lf_mount_id(fd, &found)
+    if failed:
+        raise OSError(failed, "statx")
+    return found
 
 
 def start_writeback(int fd):

@@ -139,7 +139,7 @@ class System:
         module: Any = fileops
         names = {
             "os": _Through(os, self, _OF_OS),
-            "sysfile": _Through(sysfile, self, {*ANSWERS, "fs_magic"}),
+            "sysfile": _Through(sysfile, self, {*ANSWERS, "fs_magic", "mount_id"}),
             "mmap": _Through(mmap, self, {"mmap"}),
             "fcntl": _Through(fcntl, self, {"fcntl", "flock"}),
             "Path": _path_class(self),
