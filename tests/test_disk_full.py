@@ -327,6 +327,7 @@ def test_a_page_of_the_index_that_can_not_be_stored_to_is_an_error(tmp_path, mon
     path = f"{tmp_path / 'x'}.part"
     cache = LocalDownloadCache.create(path, f"{path}.idx", 10 * BLOCK, BLOCK)
     cache.write_at(bytes(BLOCK), 0)
+    cache.write_at(bytes(BLOCK), 3 * BLOCK)
     with monkeypatch.context() as broken:
         broken.setattr("largefile.disk.index.prefault", lambda *place: number)
         with pytest.raises(CacheIOError) as caught:

@@ -76,10 +76,12 @@ class Index:
         """The index in `file`. IndexCorruptError, IndexVersionError; nothing is written."""
         header, slot = read_header(file)
         size = Layout.of(header.num_blocks).size
-        if _length(file, size) != size or file.read_at(1, size):
+        if len(file.read_at(1, size - 1)) != 1 or file.read_at(1, size):
             raise IndexCorruptError(
                 file.name, f"its size is not the {size} bytes of its {header.num_blocks} blocks"
             )
+        for at in range(0, size, _STEP):  # where it cannot be read, the map would be a signal
+            file.read_at(min(_STEP, size - at), at)
         if writable:
             file.allocate(0, size)  # a page without room behind it is not mapped
         return cls(file, header, slot, writable=writable)
@@ -193,11 +195,6 @@ class Index:
         first, last = offset + start * ENTRY_SIZE, offset + stop * ENTRY_SIZE
         with memoryview(self._buffer) as view, view[first:last] as piece:
             self.file.write_at(piece, first)
-
-
-def _length(file: CacheFile, size: int) -> int:
-    """How many of `size` bytes are there. All of them are read: in a map, one that cannot be is a signal."""
-    return sum(len(file.read_at(min(_STEP, size - at), at)) for at in range(0, size, _STEP))
 
 
 def read_header(file: CacheFile) -> tuple[Header, int]:
