@@ -12,6 +12,7 @@ import click
 from largefile.cli.report import Report, printable
 
 if TYPE_CHECKING:
+    from largefile.testing.disk.kills import History
     from largefile.testing.disk.torture import Result as DiskResult
     from largefile.testing.hostile.runner import Result
 
@@ -142,6 +143,54 @@ def disk(report: Report, /, wanted: str, every: bool, as_json: bool) -> int:
             click.echo(f"not tried   {site}")
         click.echo(str(summary))
     return 0 if summary.is_good and not unreached else 1
+
+
+@selftest.command(short_help="Processes that are killed at every step.")
+@click.option(
+    "--kills",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="So many at random moments, beside those at each file operation.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the random moments.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_obj
+def kill(report: Report, /, kills: int, seed: int, as_json: bool) -> int:
+    """Kill processes that download, stream or read, and see what is there after, and after the next run.
+
+    One process dies in the place of each file operation that a run makes, others at random moments, some
+    over the same files; then one may come to its end. No byte may be wrong at any time, no block that was
+    in place may be fetched again, and of what was under way no more than what the sockets and buffers hold.
+    Files are made in the folder for temporary ones. Exits with 0 if that was so.
+    """
+    from largefile.testing.disk.campaign import Tally, every_point, random_kills
+    from largefile.testing.disk.nursery import Nursery
+    from largefile.testing.disk.scenes import SCENES
+
+    rounds: dict[str, list[History]] = {}
+    with Nursery() as nursery:
+        parts = [(f"each operation, {scene.name}", every_point(scene, nursery)) for scene in SCENES]
+        for name, histories in [*parts, ("at random moments", random_kills(kills, seed, nursery))]:
+            rounds[name] = list(histories)
+            if not as_json:
+                click.echo(f"{name + ':':<29} {Tally.of(rounds[name])}")
+    total = Tally.of(history for histories in rounds.values() for history in histories)
+    wrong = [
+        {"scene": history.scene, "wrong": history.wrong, "lost": history.lost}
+        for histories in rounds.values()
+        for history in histories
+        if not history.is_right
+    ]
+    if as_json:
+        tallies = {name: Tally.of(histories).as_dict() for name, histories in rounds.items()}
+        report.json({"rounds": tallies, "summary": total.as_dict(), "wrong": wrong})
+    else:
+        for found in wrong:
+            click.echo(printable(f"{found['scene']}: {found['wrong']}, {found['lost']} blocks lost"))
+        click.echo(str(total))
+    return 0 if total.is_good else 1
 
 
 def line(result: Result) -> str:

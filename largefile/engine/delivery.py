@@ -15,6 +15,7 @@ from typing import Literal
 
 from largefile.core.sink import BlockSink
 from largefile.disk.cache import LocalDownloadCache
+from largefile.disk.header import Header
 from largefile.disk.opening import peek
 from largefile.disk.publish import publish
 from largefile.engine.committer import Committer
@@ -122,6 +123,8 @@ class Delivery:
         if not self._to.is_free(overwrite=self._options.overwrite):
             self._be_content_or_raise()
             return
+        if self._options.resume and self._was_overwritten():
+            return
         cache = self._open_partial()
         while True:
             cache = cache or self._begin()
@@ -154,10 +157,32 @@ class Delivery:
         header = self._to.finished
         if header is None or header.url != self._source.name:
             raise DestinationExistsError(self._to.path)
+        self._be_finished(header)
+
+    def _be_finished(self, header: Header) -> None:
         self._size, self._identity = header.content_size, header.identity
         self._notes.append(
             "an earlier run, which was killed at its end, had finished it: nothing was fetched"
         )
+
+    def _was_overwritten(self) -> bool:
+        """Whether a run that was to overwrite DEST, and was killed at its end, has done it already."""
+        header = self._to.finished
+        if header is None or header.url != self._source.name:
+            return False
+        if self._algorithm is not None and self._digest is not None:
+            self._phase, hexadecimal = "verifying", self._digest.partition(":")[2]
+            same = self._to.has_digest(self._algorithm, hexadecimal, self._control)
+            self._computed = self._digest if same else None
+        else:
+            try:
+                found = self._probe(0, 0).identity
+            except (NetworkError, StalledError):
+                found = header.identity  # nobody is there who could say more
+            same, _ = header.identity.resumable_with(found)
+        if same:
+            self._be_finished(header)
+        return same
 
     def _open_partial(self) -> LocalDownloadCache | None:
         """The cache that an earlier run has left, if it may be gone on with."""

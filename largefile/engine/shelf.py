@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from largefile.disk.cache import LocalDownloadCache
-from largefile.disk.fileops import FileOps
+from largefile.disk.fileops import REAL, FileOps
 from largefile.disk.leftovers import remove_unborn
 from largefile.disk.opening import peek
 from largefile.errors import (
@@ -165,7 +165,7 @@ class _Fleeting(FileOps):
 
 
 def _new(part: str, identity: Identity, block_size: int, url: str, *, durable: bool) -> LocalDownloadCache:
-    ops = FileOps() if durable else _Fleeting()
+    ops = REAL if durable else _Fleeting()
     size = identity.size or 0
     return LocalDownloadCache.create(
         part,

@@ -50,6 +50,8 @@ class LoopbackServer:
         Called with each `Request`, from the connections' threads; returns a `Behaviour`, or None.
     tls : ssl.SSLContext, optional
         Speak https, with this context's certificate.
+    send_buffer : int, optional
+        Bytes that each connection's socket may hold, as SO_SNDBUF; by default what the system likes.
 
     Examples
     --------
@@ -72,8 +74,10 @@ class LoopbackServer:
         rate: float | None = None,
         behave: Callable[[Request], Behaviour | None] | None = None,
         tls: ssl.SSLContext | None = None,
+        send_buffer: int | None = None,
     ) -> None:
         self._tls = tls
+        self._send_buffer = send_buffer
         self._last_modified = last_modified
         self._version = Content.of(content, etag, last_modified)
         self._versions = 1
@@ -122,6 +126,12 @@ class LoopbackServer:
         """Body bytes over all requests."""
         return sum(request.sent for request in self.requests)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no connection is open that was accepted."""
+        with self._lock:
+            return not self._open
+
     def hang_up(self) -> None:
         """Cut every connection there is; new ones are served."""
         with self._lock:
@@ -131,6 +141,8 @@ class LoopbackServer:
 
     def start(self) -> LoopbackServer:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        if self._send_buffer is not None:  # connections inherit it
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
         self.port = self._listener.getsockname()[1]
         HOSTS.forget(self.url)  # the port may have been that of a server which asked for a pause
         self._spawn(self._accept, self._listener)
@@ -258,8 +270,11 @@ class LoopbackServer:
         step = PIECE if rate is None else max(1, min(PIECE, int(rate / 20)))
         for at in range(found.first, stop, step):
             piece = found.read(at, min(at + step, stop) - 1)
-            conn.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if how.chunked else piece)
-            request.sent += len(piece)
+            if how.chunked:
+                conn.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+                request.sent += len(piece)
+            else:
+                _send(conn, piece, request)
             if rate is not None:
                 ahead = request.sent / rate - (time.monotonic() - began)
                 if self._stopping.wait(max(0.0, ahead)):
@@ -286,6 +301,16 @@ class LoopbackServer:
         with contextlib.suppress(OSError):
             conn.recv(1)  # nothing comes but the end: the client has no further request to make
         return False
+
+
+def _send(conn: socket.socket, piece: bytes, request: Request) -> None:
+    """Send all of it, and count what the system has taken even if the client leaves meanwhile."""
+    with memoryview(piece) as view:
+        at = 0
+        while at < len(view):
+            count = conn.send(view[at:])
+            request.sent += count
+            at += count
 
 
 def _cut(conn: socket.socket, reset: bool) -> bool:

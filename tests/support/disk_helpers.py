@@ -13,6 +13,7 @@ from largefile.core.sink import BlockSink
 from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.create import create_cache_files
 from largefile.disk.fileops import FileOps
+from largefile.testing.disk.seam import Call, Watched
 
 SHM = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
 
@@ -83,7 +84,7 @@ class Died(BaseException):
     """The process is gone, as far as its files can tell."""
 
 
-class MortalOps(FileOps):
+class MortalOps(Watched):
     """Dies at the n-th operation: that one and all later ones are not done.
 
     Closing and unlocking go on, as the system does both for a dead process.
@@ -92,21 +93,12 @@ class MortalOps(FileOps):
     def __init__(self, calls: int) -> None:
         self.left = calls
 
-    def __getattribute__(self, name: str):
-        found = super().__getattribute__(name)
-        if (
-            name in ("left", "_step", "close", "unlock_ofd", "boot_id", "host", "process_start")
-            or name[0] == "_"
-        ):
-            return found
-
-        def step(*args, **kwargs):
+    def perform(self, call: Call):
+        if call.name not in ("close", "unlock_ofd"):
             self.left -= 1
             if self.left < 0:
-                raise Died(name)
-            return found(*args, **kwargs)
-
-        return step
+                raise Died(call.name)
+        return call()
 
 
 class OtherBoot(FileOps):

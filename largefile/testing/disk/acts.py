@@ -1,0 +1,57 @@
+"""What a process does until it is killed: each way that content gets onto a disk. Each gives its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import largefile
+from largefile.disk.cache import LocalDownloadCache
+
+__all__ = ["ACTS", "CACHE", "DEST"]
+
+#: Names in the folder that a process is given: a download's destination, and a cache of the caller's own.
+DEST = "x"
+CACHE = "cache", "cache.idx"
+PIECE = 100_000
+
+
+def download(url: str, folder: Path, options: dict[str, Any]) -> str:
+    """``largefile.download`` to DEST."""
+    largefile.download(url, folder / DEST, **options)
+    with (folder / DEST).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stream(url: str, folder: Path, options: dict[str, Any]) -> str:
+    """``largefile.stream`` through the cache that is there."""
+    digest = hashlib.sha256()
+    data, index = (folder / name for name in CACHE)
+    with (
+        LocalDownloadCache.open(data, index) as cache,
+        largefile.stream(url, cache=cache, **options) as source,
+    ):
+        while piece := source.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def read(url: str, folder: Path, options: dict[str, Any]) -> str:
+    """``largefile.open`` with its cache in the folder, read in pieces from anywhere."""
+    with largefile.open(url, cache_dir=folder, **options) as file:
+        content = bytearray(file.size)
+        places = list(range(0, len(content), PIECE))
+        random.Random(len(content)).shuffle(places)
+        for at in places:
+            content[at : at + PIECE] = file.read_at(PIECE, at)
+    return hashlib.sha256(content).hexdigest()
+
+
+ACTS: dict[str, Callable[[str, Path, dict[str, Any]], str]] = {
+    "download": download,
+    "stream": stream,
+    "read": read,
+}
