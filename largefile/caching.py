@@ -18,6 +18,7 @@ from largefile.engine.options import check_block_size, check_rate, check_seconds
 from largefile.engine.reporter import reporting
 from largefile.engine.session import Session
 from largefile.engine.store import ForeignStore, Store
+from largefile.engine.turn import check_wait
 from largefile.errors import DigestMismatchError, LargeFileError
 from largefile.progress import ProgressLike, as_callback
 from largefile.rules.digests import parse_digest
@@ -56,6 +57,7 @@ class DownloadOptions(TypedDict, total=False):
     resume: bool
     overwrite: bool
     durable: bool
+    wait: float | bool
     ca_file: str | os.PathLike[str] | None
     proxy: str | None
     allow_private: bool
@@ -312,6 +314,10 @@ def download(
         Replace `dest` if it is there.
     durable : bool
         Sync what landed every second, so that a power loss costs no more than that.
+    wait : bool or float
+        What to do while another process, or thread, downloads to `dest`: with False raise `CacheBusyError`,
+        with True wait for its end, with a number for so many seconds at most. Then go on from what it has
+        left; a `dest` that it has finished meanwhile is success, and nothing is fetched.
     ca_file, proxy, allow_private, max_size, http2, renew
         See `HTTPReader`.
     mirrors : sequence of str
@@ -364,6 +370,7 @@ def start_download(
     resume: bool = True,
     overwrite: bool = False,
     durable: bool = True,
+    wait: float | bool = False,
     ca_file: str | os.PathLike[str] | None = None,
     proxy: str | None = None,
     allow_private: bool = True,
@@ -411,7 +418,7 @@ def start_download(
             source,
             dest,
             control,
-            DeliveryOptions(digest, blocks, on_change, resume, overwrite, durable, repair),
+            DeliveryOptions(digest, blocks, on_change, resume, overwrite, durable, repair, check_wait(wait)),
             session,
         )
         work, stats = delivery.run, delivery.stats

@@ -42,7 +42,8 @@ class DownloadStats:
     rate: float = 0.0
     #: Transfers under way now.
     connections: int = 0
-    #: ``"probing"``, ``"reserving"``, ``"downloading"``, ``"verifying"``, ``"done"`` or ``"stopped"``.
+    #: ``"waiting"`` (for another process), ``"probing"``, ``"reserving"``, ``"downloading"``,
+    #: ``"verifying"``, ``"done"`` or ``"stopped"``.
     phase: str = "downloading"
     #: Seconds since the start.
     elapsed: float = 0.0

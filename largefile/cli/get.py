@@ -9,8 +9,8 @@ import click
 from largefile.cli.cat import to_stdout
 from largefile.cli.exits import OutputError
 from largefile.cli.inputs import destination
-from largefile.cli.options import GET, renamed, with_options
-from largefile.cli.report import Report, logged, show, summary
+from largefile.cli.options import GET, Waiting, renamed, with_options
+from largefile.cli.report import Report, logged, say, show, summary
 from largefile.cli.stopping import SIGNALS, awaited
 from largefile.cli.streams import Progress
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["get"]
 
 
-@click.command(short_help="Fetch a file; go on where an earlier run stopped.")
+@click.command(cls=Waiting, short_help="Fetch a file; go on where an earlier run stopped.")
 @click.argument("url")
 @with_options(GET)
 @click.pass_obj
@@ -34,6 +34,7 @@ def get(
     no_durable: bool,
     overwrite: bool,
     on_change: str,
+    wait: float,
     quiet: bool,
     as_json: bool,
     verbose: bool,
@@ -59,6 +60,7 @@ def get(
         "durable": not no_durable,
         "overwrite": overwrite,
         "on_change": on_change,
+        "wait": wait,
     }
     with logged(verbose):
         status = fetch(url, dest, quiet, renamed(options) | of_files)
@@ -86,4 +88,13 @@ def fetch(url: str, dest: str, quiet: bool, settings: dict[str, Any]) -> Downloa
     with Progress(quiet) as progress:
         # Before the job begins: from here on a signal finds something that it can cancel.
         SIGNALS.hush()
-        return awaited(start_download(url, dest, progress=None if quiet else progress, **settings))
+        job = start_download(url, dest, progress=None if quiet else progress, **settings)
+        told: list[str] = []
+
+        def tell() -> None:
+            """For whom it waits: once, and again when that is another one."""
+            if (words := job.waiting_for) is not None and words not in told[-1:] and not quiet:
+                told.append(words)
+                say(f"waiting: {words}")
+
+        return awaited(job, look=tell)

@@ -17,6 +17,7 @@ __all__ = [
     "credentials",
     "destination",
     "headers",
+    "is_number",
     "offset",
     "proxy",
     "rate",
@@ -31,6 +32,17 @@ PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 Context = click.Context | None
 Parameter = click.Parameter | None
+
+
+def is_number(word: str) -> bool:
+    """Whether a word is one, with or without a fraction.
+
+    Examples
+    --------
+    >>> is_number("5"), is_number("0.5"), is_number("https://example.org/5"), is_number("")
+    (True, True, False, False)
+    """
+    return re.fullmatch(r"[0-9]*\.?[0-9]+", word) is not None
 
 
 def size_or_auto(context: Context, parameter: Parameter, value: str) -> int | str:

@@ -11,6 +11,7 @@ from largefile.cli.inputs import (
     count_or_auto,
     credentials,
     headers,
+    is_number,
     offset,
     proxy,
     rate,
@@ -18,7 +19,7 @@ from largefile.cli.inputs import (
     size_or_none,
 )
 
-__all__ = ["CAT", "GET", "renamed", "with_options"]
+__all__ = ["CAT", "GET", "Waiting", "renamed", "with_options"]
 
 Option: TypeAlias = Callable[[Any], Any]
 
@@ -32,6 +33,21 @@ def with_options(options: Sequence[Option]) -> Callable[[Any], Any]:
         return command
 
     return decorate
+
+
+class Waiting(click.Command):
+    """A command whose ``--wait`` may stand without its seconds, wherever it stands.
+
+    click would take the URL that follows for them.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        spelled = [
+            "--wait=inf" if word == "--wait" and not is_number(after) else word
+            for word, after in zip(args[:end], [*args[1:end], ""], strict=True)
+        ]
+        return super().parse_args(ctx, spelled + args[end:])
 
 
 def renamed(options: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +176,13 @@ GET: list[Option] = [
         default="restart",
         show_default=True,
         help="When the source has changed since the partial file was begun.",
+    ),
+    click.option(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="[S]",
+        help="While another process fetches FILE, wait for its end, or so many seconds at most.",
     ),
     CA_FILE,
     PROXY,

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 import types
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from largefile.errors import CancelledError
@@ -68,8 +69,10 @@ def end_at_once() -> None:
     os._exit(INTERRUPTED)
 
 
-def awaited(job: Job[T], signals: Signals = SIGNALS) -> T:
+def awaited(job: Job[T], signals: Signals = SIGNALS, look: Callable[[], object] = lambda: None) -> T:
     """What the job gives, even if a signal comes: then it is cancelled, and this is how it has ended.
+
+    `look` is called now and then meanwhile.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def awaited(job: Job[T], signals: Signals = SIGNALS) -> T:
         After a signal, unless that came too late to change the end.
     """
     try:
-        wait(job, signals)
+        wait(job, signals, look)
         return job.result()
     except CancelledError as found:
         error = CancelledError("interrupted")
@@ -85,7 +88,7 @@ def awaited(job: Job[T], signals: Signals = SIGNALS) -> T:
         raise error from None
 
 
-def wait(job: Job[T], signals: Signals) -> None:
+def wait(job: Job[T], signals: Signals, look: Callable[[], object]) -> None:
     """Until the job is over, or `PATIENCE` is."""
     late: float | None = None
     while not job.done:
@@ -97,3 +100,4 @@ def wait(job: Job[T], signals: Signals) -> None:
         # A TimeoutError may be the job's own: `done` tells.
         with contextlib.suppress(TimeoutError):
             job.result(timeout=LOOK)
+        look()

@@ -7,6 +7,7 @@ its URL was. One that is contradicted is begun anew (``on_change="restart"``) or
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -25,6 +26,7 @@ from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
 from largefile.engine.repair import repair
 from largefile.engine.session import Session
+from largefile.engine.turn import in_turn
 from largefile.engine.unsized import fetch_unsized
 from largefile.errors import (
     DestinationExistsError,
@@ -59,6 +61,7 @@ class DeliveryOptions:
     overwrite: bool = False
     durable: bool = True
     repair: bool = True
+    wait: float = 0.0  #: seconds to wait for who is at work there already
 
 
 class Delivery:
@@ -112,8 +115,8 @@ class Delivery:
     def run(self) -> DownloadStatus:
         """Deliver; the errors of `largefile.download`, each with the `status` reached."""
         try:
-            with self._source:
-                self._deliver()
+            with self._source, contextlib.closing(self._to):
+                in_turn(self._deliver, self._control, self._options.wait, self._step_back)
         except LargeFileError as error:
             error.status = self.status(error)
             raise
@@ -141,6 +144,16 @@ class Delivery:
                 self._held, cache = None, None
                 self._source.forget()
 
+    def _step_back(self) -> None:
+        """Somebody else is at work there. What was found out by now may not be so when it is our turn."""
+        self._phase = "waiting"
+        self._to.meet()
+        self._source.forget()
+        self._held = None
+        self._notes.clear()
+        self._may_restart = self._options.on_change == "restart"
+        self._expect(self._options.digest)
+
     def _be_content_or_raise(self) -> None:
         """DEST is there: that is well if it has the digest that is wanted."""
         self._phase = "verifying"
@@ -161,9 +174,10 @@ class Delivery:
 
     def _be_finished(self, header: Header) -> None:
         self._size, self._identity = header.content_size, header.identity
-        self._notes.append(
-            "an earlier run, which was killed at its end, had finished it: nothing was fetched"
-        )
+        who = "an earlier run, which was killed at its end,"
+        if self._to.rival is not None:
+            who = "the process that was waited for"
+        self._notes.append(f"{who} had finished it: nothing was fetched")
 
     def _was_overwritten(self) -> bool:
         """Whether a run that was to overwrite DEST, and was killed at its end, has done it already."""

@@ -17,6 +17,7 @@ from largefile.disk.leftovers import remove_unborn
 from largefile.disk.loose import LooseFile
 from largefile.disk.publish import clean_up, part_paths, set_aside
 from largefile.engine.job import Control
+from largefile.engine.turn import Rival
 from largefile.errors import CacheError, PartialFileError
 
 __all__ = ["Destination"]
@@ -37,8 +38,11 @@ class Destination:
         self.path = os.fspath(path)
         self.part, self.index = part_paths(self.path)
         self.bad = f"{self.path}.bad"
-        #: What `is_free` found published by a run that died before it could say so, and cleaned up after.
+        #: What `is_free` found published by a run that died before it could say so, and cleaned up after; or
+        #: by the one that was waited for.
         self.finished: Header | None = None
+        #: Who is at work here, once somebody was met.
+        self.rival: Rival | None = None
         self._ops = ops
 
     def is_free(self, *, overwrite: bool) -> bool:
@@ -47,6 +51,8 @@ class Destination:
         if not folder.is_dir():
             raise ValueError(f"destination {self.path!r}: {str(folder)!r} is not a folder that exists")
         self.finished = clean_up(self.path, self.index, ops=self._ops)
+        if self.finished is None and self.rival is not None:
+            self.finished = self.rival.made(self.path)
         try:
             found = self._ops.stat(self.path)
         except MissingFileError:
@@ -64,6 +70,16 @@ class Destination:
         with contextlib.suppress(CacheError):
             if self._ops.exists(self.index):
                 remove_unborn(self.part, self.index, ops=self._ops)
+
+    def meet(self) -> None:
+        """Somebody is at work here: have `is_free` know the file again when it is finished."""
+        self.rival = self.rival or Rival(self.part, self.index, self._ops)
+        self.rival.look()
+
+    def close(self) -> None:
+        """Let go of what was met."""
+        if self.rival is not None:
+            self.rival.close()
 
     def has_digest(self, algorithm: str, wanted: str, control: Control) -> bool:
         """Whether the file that is there has this hex digest."""

@@ -38,6 +38,8 @@ class Control:
         self._timer: threading.Timer | None = None
         #: When the work is cancelled for taking too long, on the clock of `time.monotonic`.
         self.deadline = math.inf
+        #: Whom the work waits for before it can begin, in words; None if it does not, or never had to.
+        self.waiting_for: str | None = None
         #: How full each of so many parts of the content is; set by whoever has the blocks.
         self.block_map: Callable[[int], list[float]] = lambda cells: [0.0] * cells
 
@@ -126,6 +128,11 @@ class Job(Generic[T]):
     def done(self) -> bool:
         """Whether it is over, well or not."""
         return self._done.is_set()
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What it waits for, or has waited for, before it began; None: nothing."""
+        return self._control.waiting_for
 
     def stats(self) -> DownloadStats:
         """How far it is, now."""
