@@ -21,8 +21,9 @@ __all__ = ["Rival", "check_wait", "in_turn"]
 
 T = TypeVar("T")
 
-#: Seconds between two tries to get the lock. No system tells that a lock was let go of.
-LOOK = 0.25
+#: Seconds between two tries to get the lock: few at first, as who has just begun may have no file yet that
+#: could be known again, then twice as many each time. No system tells that a lock was let go of.
+SHORT, LONG = 0.005, 0.25
 
 
 def check_wait(wait: float | bool | None) -> float:
@@ -55,7 +56,7 @@ def in_turn(work: Callable[[], T], control: Control, seconds: float, busy: Calla
         Called before each pause.
     """
     until = time.monotonic() + seconds
-    woken = threading.Event()
+    woken, delay = threading.Event(), SHORT
     while True:
         try:
             return work()
@@ -67,7 +68,8 @@ def in_turn(work: Callable[[], T], control: Control, seconds: float, busy: Calla
                 control.on_cancel(woken.set)
             control.waiting_for = str(error)
             busy()
-        woken.wait(min(LOOK, left))
+        woken.wait(min(delay, left))
+        delay = min(2 * delay, LONG)
         control.check()
 
 
