@@ -1,12 +1,14 @@
 """Two creators of one download, at any two moments: one of them has it, and the other is told. And readers
 beside a writer, who wait for a byte: they get it, or are told why not."""
 
+import contextlib
 import errno
 import random
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +56,7 @@ def begin(path, ops=None):
     try:
         there.has_partial()
         return LocalDownloadCache.create(there.part, there.index, 1000, 100, replace=True, ops=ops)
-    except (CacheBusyError, PartialFileError):
+    except CacheBusyError:
         return None
 
 
@@ -90,6 +92,27 @@ def test_another_creator_at_any_operation_of_a_creation_wins_or_is_refused(tmp_p
         moment += 1
     assert moment > 15
     assert outcomes == {(True,), (True, False), (False, True)}
+
+
+def test_an_index_that_somebody_has_made_at_this_moment_is_no_obstacle(tmp_path):
+    """It has no header yet, and no lock: so it is ours, or its maker's, and never called a broken one."""
+    moment, left, outcomes = 0, 1, set()
+    while left >= 0:
+        path = tmp_path / f"at-{moment}"
+        index = Path(Destination(path).index)
+
+        def make(index=index):
+            with contextlib.suppress(FileExistsError):
+                index.touch(exist_ok=False)
+
+        ops = Between(moment, make)
+        cache = begin(path, ops)
+        left = -1 if ops.calls >= 0 else 0
+        outcomes.add(cache is not None)
+        if cache is not None:
+            check_won(cache, path)
+        moment += 1
+    assert outcomes == {True, False}
 
 
 def test_files_that_are_being_made_are_not_taken_for_a_dead_creators(tmp_path):

@@ -143,7 +143,7 @@ def test_of_many_that_wait_one_fetches(tmp_path):
     with Nursery() as nursery, LoopbackServer(version(1), rate=8 << 20, send_buffer=1 << 14) as server:
         pids = [nursery.start("download", server.url, tmp_path, options) for _ in range(8)]
         ended = [nursery.end(pid) for pid in pids]
-    assert [each.sha256 for each in ended] == [SHA256] * 8, ended
+    assert [each.sha256 for each in ended] == [SHA256] * 8, {each.text for each in ended}
     # Those that came before there was an index had asked by then, and got what their sockets hold.
     assert server.sent < 3 * SIZE
     assert [path.name for path in tmp_path.iterdir()] == ["x"]

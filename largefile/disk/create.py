@@ -137,8 +137,8 @@ def make_index(
     try:
         lock = Lock.create(path, ops, old)
     except CacheIOError as error:
-        if error.errno == errno.EEXIST:
-            raise PartialFileError(path, "it exists already") from error
+        if error.errno == errno.EEXIST:  # it was not there when we looked
+            raise CacheBusyError(path, "not known") from error
         raise
     if lock is None:
         raise CacheBusyError(path, "not known")

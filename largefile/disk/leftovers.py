@@ -43,7 +43,11 @@ def remove_old(data: str, index: str, ops: FileOps) -> Lock:
         with contextlib.closing(_open(index, ops)) as file:
             lock = take_lock(file)
             undo.callback(lock.release)
-            supersede(file)
+            try:
+                supersede(file)
+            except IndexCorruptError:  # there is nothing to write in, if its maker has only begun
+                if not _is_unborn(file, _stat(data, ops)):
+                    raise
             _unlink_in_turn(data, index, ops)
         undo.pop_all()
     return lock

@@ -95,14 +95,15 @@ class Destination:
         PartialFileError
             There is one without the other.
         """
-        if os.path.lexists(self.index) and remove_unborn(self.part, self.index, ops=self._ops):
-            return False
-        part, index = os.path.lexists(self.part), os.path.lexists(self.index)
-        if part and not index and os.path.lexists(self.part):  # the index is the last to go in a publication
+        for _ in range(2):  # of two files that come or go between our looks we may see one
+            if os.path.lexists(self.index) and remove_unborn(self.part, self.index, ops=self._ops):
+                return False
+            part, index = os.path.lexists(self.part), os.path.lexists(self.index)
+            if part == index:
+                return part
+        if part:
             raise PartialFileError(self.part, "it has no index beside it; remove it, or choose another name")
-        if index and not part:
-            raise PartialFileError(self.index, "its data file is gone; remove it, or choose another name")
-        return part and index
+        raise PartialFileError(self.index, "its data file is gone; remove it, or choose another name")
 
     def set_aside(self, cache: LocalDownloadCache) -> str:
         """Keep wrong bytes as evidence, where no later run takes them for a partial file; their name."""
