@@ -16,6 +16,7 @@ from processes import Download, in_place, nothing_left_behind, until
 
 import largefile
 from largefile.cli.app import program
+from largefile.engine.destination import Destination
 from largefile.errors import CacheBusyError, CancelledError, DeadlineError, DestinationExistsError
 from largefile.testing.disk.nursery import Nursery
 from largefile.testing.disk.scenes import SCENES, SHA256, SIZE, version
@@ -147,6 +148,21 @@ def test_of_many_that_wait_one_fetches(tmp_path):
     # Those that came before there was an index had asked by then, and got what their sockets hold.
     assert server.sent < 3 * SIZE
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_another_has_finished_between_two_looks_is_not_fetched_again(server, gate, dest, monkeypatch):
+    gate.open()
+    has_partial = Destination.has_partial
+
+    def late(self):
+        monkeypatch.setattr(Destination, "has_partial", has_partial)
+        largefile.download(server.url, dest, **MINE)
+        return has_partial(self)
+
+    monkeypatch.setattr(Destination, "has_partial", late)
+    with pytest.raises(DestinationExistsError):
+        largefile.download(server.url, dest, **MINE)
+    assert server.sent == BYTES
 
 
 # --- the command ------------------------------------------------------------------------------------

@@ -123,12 +123,11 @@ class Delivery:
         return self.status()
 
     def _deliver(self) -> None:
-        if not self._to.is_free(overwrite=self._options.overwrite):
-            self._be_content_or_raise()
-            return
-        if self._options.resume and self._was_overwritten():
+        if self._is_there_already():
             return
         cache = self._open_partial()
+        if cache is None and self._is_there_already():
+            return  # somebody has finished it between the two looks
         while True:
             cache = cache or self._begin()
             if cache is None:
@@ -153,6 +152,13 @@ class Delivery:
         self._notes.clear()
         self._may_restart = self._options.on_change == "restart"
         self._expect(self._options.digest)
+
+    def _is_there_already(self) -> bool:
+        """Whether DEST is there and is what would be fetched; an error of the caller's if it may not go."""
+        if not self._to.is_free(overwrite=self._options.overwrite):
+            self._be_content_or_raise()
+            return True
+        return self._options.resume and self._was_overwritten()
 
     def _be_content_or_raise(self) -> None:
         """DEST is there: that is well if it has the digest that is wanted."""

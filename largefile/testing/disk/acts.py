@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import largefile
+from largefile.core.ranges import range_for_index
 from largefile.disk.cache import LocalDownloadCache
+from largefile.disk.publish import part_paths
+from largefile.errors import CacheError, SourceChangedError
 
 __all__ = ["ACTS", "CACHE", "DEST"]
 
@@ -50,8 +55,37 @@ def read(url: str, folder: Path, options: dict[str, Any]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def follow(url: str, folder: Path, options: dict[str, Any]) -> str:
+    """Look at each block of a download as soon as it is believed, until DEST is there.
+
+    ``blocks`` of the options has each block's digest; ValueError where one is wrong.
+    """
+    rights: list[str] = options["blocks"]
+    part, index = part_paths(folder / DEST)
+    while not (folder / DEST).exists():
+        with (
+            contextlib.suppress(CacheError, SourceChangedError),  # it is not made yet, or made anew
+            LocalDownloadCache.open(part, index, read_only=True) as cache,
+        ):
+            seen: set[int] = set()
+            while not (folder / DEST).exists() and not cache.replaced():
+                cache.tail(0.01)
+                for block in range(cache.num_blocks):
+                    where = range_for_index(block, cache.content_size, cache.block_size)
+                    if block in seen or not cache.wait_for(where.first, 0):
+                        continue
+                    seen.add(block)
+                    found = hashlib.sha256(cache.read_at(where.last - where.first + 1, where.first))
+                    if found.hexdigest() != rights[block]:
+                        raise ValueError(f"block {block} was wrong")
+        time.sleep(0.002)
+    with (folder / DEST).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 ACTS: dict[str, Callable[[str, Path, dict[str, Any]], str]] = {
     "download": download,
     "stream": stream,
     "read": read,
+    "follow": follow,
 }
