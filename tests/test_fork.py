@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import os
 
 import pytest
 from disk_helpers import noise
+from processes import in_place, until
 
 import largefile
-from largefile.errors import InternalError
+from largefile.errors import CacheBusyError, InternalError
 from largefile.testing.script import Behaviour
 from largefile.testing.server import LoopbackServer
 
@@ -65,6 +68,56 @@ def test_a_job_of_the_parent_is_over_in_the_child_and_says_so(tmp_path):
         job.cancel()
         with pytest.raises(largefile.CancelledError):
             job.result(timeout=10)
+
+
+def test_a_child_that_was_forked_in_the_middle_holds_nothing_of_its_parent_s_download(tmp_path):
+    """It lives on when the parent's download is over: neither the lock nor the end is its business."""
+    dest = tmp_path / "x"
+    with LoopbackServer(CONTENT, rate=1 << 20) as server:
+        job = largefile.start_download(server.url, dest, proxy="", block_size=64 << 10)
+        until(lambda: in_place(dest) > 0, what="a first block")
+        context = multiprocessing.get_context("fork")
+        answers, over = context.SimpleQueue(), context.Event()
+
+        def child():
+            gc.collect()  # whatever of the parent's is dropped here is dropped for good
+            try:
+                largefile.download(server.url, dest, proxy="")
+            except CacheBusyError as error:
+                answers.put(error.owner)
+            over.wait(60)
+
+        process = context.Process(target=child)
+        process.start()
+        assert answers.get().startswith(f"pid {os.getpid()} on "), "the lock is the parent's"
+        job.cancel()
+        with pytest.raises(largefile.CancelledError):
+            job.result(timeout=20)
+        server.rate = None
+        status = largefile.download(server.url, dest, proxy="")  # the child, which lives, holds no lock
+        assert process.is_alive()
+        over.set()
+        process.join(20)
+    assert status.resumed_bytes > 0
+    assert dest.read_bytes() == CONTENT
+
+
+def test_forks_at_any_moment_of_a_download_cost_it_nothing(tmp_path):
+    with LoopbackServer(CONTENT, rate=2 << 20) as server:
+        job = largefile.start_download(server.url, tmp_path / "parent", proxy="", block_size=64 << 10)
+        forks = 0
+        while not job.done and forks < 10:
+
+            def fetch(number=forks):
+                return largefile.download(server.url, tmp_path / str(number), proxy="").complete
+
+            assert in_child(fetch) is True
+            assert (tmp_path / str(forks)).read_bytes() == CONTENT
+            forks += 1
+        status = job.result(timeout=30)
+    assert forks > 0
+    assert (status.downloaded_bytes, status.download_retries) == (len(CONTENT), 0)
+    assert (tmp_path / "parent").read_bytes() == CONTENT
 
 
 def test_a_child_downloads_by_itself(tmp_path):
