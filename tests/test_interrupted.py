@@ -93,10 +93,12 @@ def test_a_process_that_is_suspended_for_longer_than_its_patience_goes_on(tmp_pa
     with LoopbackServer(Content(size), rate=MIB) as server:
         with Download(server.url, dest, proxy="", block_size=64 << 10, timeout=timeout) as child:
             child.reaches(MIB)
-            for _ in range(2):
+            for hang_up in (False, True):
                 child.process.send_signal(signal.SIGSTOP)
                 os.waitid(os.P_PID, child.process.pid, os.WSTOPPED)
                 time.sleep(4 * timeout)  # nobody's condition: this is how long it is away
+                if hang_up:  # as servers do whose client reads nothing
+                    server.hang_up()
                 child.process.send_signal(signal.SIGCONT)
                 child.reaches(in_place(dest) + MIB)
             assert child.status()["complete"]
