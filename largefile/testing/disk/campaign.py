@@ -91,6 +91,6 @@ class Tally:
 
     def __str__(self) -> str:
         return (
-            f"{self.kills} kills, {self.right} right, {self.wrong} wrong, {self.lost} blocks lost; "
+            f"{self.kills} kills in {self.histories} folders, {self.wrong} wrong, {self.lost} blocks lost; "
             f"again {self.again} bytes, for one kill at most {self.worst} of {self.bound}"
         )
