@@ -41,6 +41,11 @@ def play(scene, nursery, *kills):
         return stage.play(kills)
 
 
+def before_the_end(scene, nursery, operations):
+    """Dies so many operations before its end, of which the publication takes about twenty."""
+    return Kill(crash_at=play(scene, nursery).operations - operations)
+
+
 def wrongs(histories):
     return [history for history in histories if not history.is_right]
 
@@ -107,13 +112,14 @@ def test_a_wrong_file_at_the_end_is_seen(nursery):
 
 
 def test_a_wrong_block_after_a_kill_is_seen(nursery):
-    history = play(replace(BY_NAME["repaired"], tainted=None), nursery, Kill(crash_at=105))
+    scene = replace(BY_NAME["repaired"], tainted=None)
+    history = play(scene, nursery, before_the_end(scene, nursery, 40))
     assert history.wrong == ["block 5 was wrong after a kill"]
 
 
 def test_blocks_that_are_fetched_again_are_lost(nursery):
     scene = Scene("thrown away", prepare=leave_partial(1), options={"resume": False}, needed=SIZE)
-    history = play(scene, nursery, Kill(crash_at=100))
+    history = play(scene, nursery, before_the_end(scene, nursery, 30))
     assert history.kills == 1
     assert history.lost > 0
     assert history.again > 0
