@@ -141,7 +141,7 @@ def test_a_time_to_wait_that_is_none_is_a_mistake(dest, wait):
 
 def test_of_many_that_wait_one_fetches(tmp_path):
     options = SCENES[0].settings | {"wait": True}
-    with Nursery() as nursery, LoopbackServer(version(1), rate=8 << 20, send_buffer=1 << 14) as server:
+    with Nursery() as nursery, LoopbackServer(version(1), rate=1 << 20, send_buffer=1 << 14) as server:
         pids = [nursery.start("download", server.url, tmp_path, options) for _ in range(8)]
         ended = [nursery.end(pid) for pid in pids]
     assert [each.sha256 for each in ended] == [SHA256] * 8, {each.text for each in ended}

@@ -107,7 +107,7 @@ class Stage:
         self._judge(folder, history)
         if self.scene.needed is not None:
             sent = sum(request.sent for request in self._server.requests[began:])
-            history.again = max(0, sent - self.scene.needed)
+            history.again = max(0, sent - self.scene.needed - history.kills * self.scene.repeated)
             if history.again > max(1, history.kills) * BOUND:
                 history.wrong.append(f"{history.again} bytes came again after {history.kills} kills")
         return history

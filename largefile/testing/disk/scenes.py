@@ -56,6 +56,8 @@ class Scene:
         What the server does with each request.
     needed : int or None
         Bytes that an undisturbed run gets; None: nothing can be resumed, and no byte is counted.
+    repeated : int
+        Bytes that one kill may cost beyond what was in flight, as it interrupts what keeps nothing.
     old : int, optional
         The version that the destination has before; it may be found there until the new one is.
     tainted : int, optional
@@ -68,6 +70,7 @@ class Scene:
     options: dict[str, Any] = field(default_factory=dict)
     behave: Callable[[Request], Behaviour | None] | None = None
     needed: int | None = SIZE
+    repeated: int = 0
     old: int | None = None
     tainted: int | None = None
 
@@ -130,12 +133,13 @@ SCENES = (
     Scene("overwritten", prepare=leave_file, options={"overwrite": True}, old=0),
     Scene("changed", prepare=leave_partial(0)),
     Scene("unsized", behave=without_size, needed=None),
-    # Once as it comes, once to compare, and the comparison again if it is killed at its end.
+    # Once as it comes, once to compare, and what differs a third time. A comparison begins anew after a kill.
     Scene(
         "repaired",
         options={"digest": f"sha256:{SHA256}"},
         behave=stale_edge,
-        needed=3 * SIZE,
+        needed=2 * SIZE + BLOCK,
+        repeated=SIZE,
         tainted=TAINTED,
     ),
     Scene("streamed", "stream", prepare=leave_cache),
