@@ -590,6 +590,7 @@ def process_memory():
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
+@pytest.mark.skipif("LARGEFILE_SANITIZED" in os.environ, reason="a sanitizer keeps what is given back")
 class TestMemory:
     """The bounds are promises; a few MiB of slack are for the interpreter's own needs."""
 
