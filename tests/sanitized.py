@@ -51,7 +51,7 @@ def environment(reports: str) -> dict[str, str]:
         "PYTHONMALLOC": "malloc",  # not its own pools, in which no overflow shows
         # No leaks, as an interpreter that ends leaves much behind: tests/isolated looks for them. And where
         # there is no memory malloc says so, as always.
-        "ASAN_OPTIONS": f"{log}:detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1:strict_string_checks=1",
+        "ASAN_OPTIONS": f"{log}:detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1",
         "UBSAN_OPTIONS": f"{log}:print_stacktrace=1",
         "LARGEFILE_SANITIZED": "1",
     }

@@ -189,3 +189,16 @@ def test_release_gives_the_buffer_back():
     buffer.append(0)  # a held buffer can not grow
     with pytest.raises(ValueError, match="released"):
         entries[0]
+
+
+def test_no_table_and_no_bitmap_is_a_type_error():
+    entries, bits = table(2), Bitmap(2)
+    for act, words in (
+        (entries.scan, [None]),
+        (entries.scan_pair, [None, bits, bits]),
+        (entries.scan_pair, [entries, bits, None]),
+        (entries.copy_from, [None, 0, 0]),
+        (entries.keep_only, [None]),
+    ):
+        with pytest.raises(TypeError):
+            act(*words)

@@ -444,6 +444,12 @@ class TestWrongArguments:
         with pytest.raises(MemoryError, match="no memory"):
             ReorderBuffer(*sizes)
 
+    def test_a_slot_with_no_place_in_it(self):
+        ring = filled(1, count=1)
+        with pytest.raises(ValueError, match="empty"):
+            ring.take([])
+        assert ring.take() is not None  # it was not lost
+
     @pytest.mark.parametrize("wrong", [1.0, "1", None, b"1"])
     def test_what_is_no_number(self, wrong):
         ring = filled(1, count=0)

@@ -115,6 +115,17 @@ def test_shorten_keeps_the_block_in_progress(size, block_size, taken, stop):
     assert sink.at == sink.stop
 
 
+def test_shorten_knows_the_end_of_a_block_that_ends_beyond_64_bits():
+    sink = BlockSink()
+    sink.aim(object(), 2**62 + 5, 2**63 - 1, 2**62, 2**63 - 1)
+    assert sink.shorten(0) == 2**63 - 1
+
+
+def test_a_sink_that_was_never_aimed_has_room_for_nothing():
+    sink = BlockSink()
+    assert (sink.shorten(5), sink(b"x"), sink.room()) == (0, 0, None)
+
+
 def test_dropped_bytes_are_counted_and_not_written():
     target = bytearray([GUARD]) * 12
 

@@ -10,6 +10,7 @@ cdef class Bitmap:
     cdef int64_t num_words
     cdef bint owned  # data is ours to free; otherwise it is the view's
     cdef Py_buffer view  # pins somebody's buffer
+    cdef object owner  # that somebody; with it the collector looks into the view, for cycles
     cdef Py_ssize_t shape[1]  # num_words, where an exported buffer can point at it
 
     # One bit, 0 <= bit < num_bits. Setting and clearing say whether the bit changed; both are atomic

@@ -96,6 +96,7 @@ cdef class Bitmap:
                 raise MemoryError(f"no memory for {num_bits} bits")
             return
         PyObject_GetBuffer(buffer, &self.view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        self.owner = buffer
         # __dealloc__ runs even when __cinit__ raises: nothing is released here.
         if self.view.len // WORD_SIZE < self.num_words:
             needed = self.num_words * WORD_SIZE
@@ -393,6 +394,9 @@ cdef class _Runs:
     cdef Bitmap bitmap
     cdef int64_t at
     cdef uint64_t flip  # 0: runs of set bits; ALL: runs of clear ones
+
+    def __init__(self):
+        raise TypeError("runs are made by Bitmap.runs_set and runs_clear")
 
     def __iter__(self):
         return self

@@ -659,6 +659,9 @@ cdef class _Walk:
     cdef int64_t at  # the next block to look at, num_blocks when done
     cdef bint wanted, merged
 
+    def __init__(self):
+        raise TypeError("walks are made by all_set, all_clear, runs_set and runs_clear")
+
     def __iter__(self):
         return self
 

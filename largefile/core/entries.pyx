@@ -86,6 +86,7 @@ cdef class EntryTable:
     """
 
     cdef Py_buffer _view
+    cdef object _owner  # of the view; with it the collector looks into the view, for cycles
     cdef bint _held
     cdef uint64_t *_table
     cdef int64_t _num_blocks
@@ -98,6 +99,7 @@ cdef class EntryTable:
         except (BufferError, TypeError):
             PyObject_GetBuffer(buffer, &self._view, PyBUF_SIMPLE)
         self._held = True
+        self._owner = buffer
         if num_blocks < 0 or offset < 0 or offset > self._view.len or num_blocks > (self._view.len - offset) // 8:
             raise ValueError(f"{num_blocks} entries at {offset} do not fit into {self._view.len} bytes")
         self._table = <uint64_t *>(<char *>self._view.buf + offset)
@@ -114,6 +116,7 @@ cdef class EntryTable:
             self._held = False
             self._table = NULL
             PyBuffer_Release(&self._view)
+            self._owner = None
 
     def __len__(self):
         return self._num_blocks
@@ -169,7 +172,7 @@ cdef class EntryTable:
         self._check_store()
         lf_store64(self._table + block, 0)
 
-    def scan(self, Bitmap sealed):
+    def scan(self, Bitmap sealed not None):
         """Set the bit of each block whose entry has a right tag; answer how many there are."""
         cdef int64_t block, found = 0
         self._check_bits(sealed)
@@ -180,7 +183,7 @@ cdef class EntryTable:
                     found += 1
         return found
 
-    def scan_pair(self, EntryTable durable, Bitmap sealed, Bitmap doubtful):
+    def scan_pair(self, EntryTable durable not None, Bitmap sealed not None, Bitmap doubtful not None):
         """Sort the blocks of a live table (this one) by what its `durable` twin says of them.
 
         Sets a bit of `sealed` where both are equal and right, a bit of `doubtful` where either is
@@ -200,7 +203,7 @@ cdef class EntryTable:
                 elif mine or twin:
                     doubtful.c_set(block)
 
-    def copy_from(self, EntryTable other, int64_t start, int64_t stop):
+    def copy_from(self, EntryTable other not None, int64_t start, int64_t stop):
         """Store the entries `start` to `stop` - 1 of `other`, one by one."""
         cdef int64_t block
         if not 0 <= start <= stop <= min(self._num_blocks, other._num_blocks):
@@ -212,7 +215,7 @@ cdef class EntryTable:
             for block in range(start, stop):
                 lf_store64(self._table + block, lf_load64(other._table + block))
 
-    def keep_only(self, Bitmap believed):
+    def keep_only(self, Bitmap believed not None):
         """Zero every entry whose bit is clear; answer how many of them were not zero."""
         cdef int64_t block, gone = 0
         self._check_bits(believed)

@@ -18,7 +18,7 @@ place given back is the first one given out, as it is still in the processor's c
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
@@ -44,6 +44,7 @@ cdef extern from *:
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
 
+cdef char *BYTE_FORMAT = b"B"
 cdef int64_t MAX_FIRST = <int64_t>1 << 62  # far from where first_block + window leaves 64 bits
 
 
@@ -154,7 +155,7 @@ cdef class ReorderBuffer:
         free(self._free)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, self._memory, self.nbytes, 0, flags)
+        fill_view(view, self, self._memory, self.nbytes, False, flags)
 
     def __len__(self):
         return self.nbytes
@@ -267,8 +268,15 @@ cdef class ReorderBuffer:
         -------
         Block or None
             None as long as that block was not offered.
+
+        Raises
+        ------
+        ValueError
+            If `slot` is empty.
         """
         cdef Block block
+        if slot is not None and not slot:
+            raise ValueError("the slot is an empty list")
         if not self._is_ready():
             return None
         block = Block.__new__(Block)
@@ -431,9 +439,9 @@ cdef class Block:
             raise BufferError("a block is read-only")
         if self._buffer is None or not self._export():
             raise ValueError("the block was released")
-        # Cannot fail, and so the count is right: it is refused above what would be refused here.
-        PyBuffer_FillInfo(
-            view, self, self._buffer._memory + self._place * self._buffer.block_size, self.nbytes, 1, flags
+        # Cannot fail, and so the count is right.
+        fill_view(
+            view, self, self._buffer._memory + self._place * self._buffer.block_size, self.nbytes, True, flags
         )
 
     def __releasebuffer__(self, Py_buffer *view):
@@ -477,6 +485,22 @@ cdef class Block:
         self._open = False
         self._buffer._give_back(self)
         self._buffer._lock.release()
+
+
+cdef void fill_view(Py_buffer *view, owner, char *at, int64_t size, bint readonly, int flags) noexcept:
+    """Fill a view of bytes.
+
+    Not by PyBuffer_FillInfo: it stores over the None that Cython has put into `obj`, and that reference is
+    lost.
+    """
+    view.obj = owner
+    view.buf, view.len, view.itemsize, view.ndim = at, size, 1, 1
+    view.readonly = readonly
+    view.format = BYTE_FORMAT if flags & PyBUF_FORMAT else NULL
+    view.shape = &view.len if flags & PyBUF_ND else NULL
+    view.strides = &view.itemsize if (flags & PyBUF_STRIDES) == PyBUF_STRIDES else NULL
+    view.suboffsets = NULL
+    view.internal = NULL
 
 
 cdef int64_t number_of(object value, int64_t lowest, int64_t highest, str name) except -1:

@@ -136,6 +136,9 @@ cdef class BlockSink:
     cdef readonly bint overrun
     cdef readonly object error
 
+    def __cinit__(self):
+        self._block_size = 1  # divided by, also before the first `aim`
+
     def __dealloc__(self):
         self._let_go()
 
@@ -206,9 +209,10 @@ cdef class BlockSink:
 
     def shorten(self, int64_t stop):
         """Move the end down to `stop`, but not into a block that has begun. Gives the new end."""
-        cdef int64_t begun = self.at
-        if begun % self._block_size:
-            begun = min(begun - begun % self._block_size + self._block_size, self._content_size)
+        cdef int64_t begun = self.at, inside = self.at % self._block_size
+        if inside:
+            # Compared first: a sum may be beyond 64 bits.
+            begun += min(self._block_size - inside, self._content_size - begun)
         self.stop = min(self.stop, max(stop, begun))
         return self.stop
 

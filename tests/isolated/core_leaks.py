@@ -1,108 +1,97 @@
-"""Run in a process of its own: what the core allocates, it gives back, also where it raises."""
+"""Run in a process of its own, ``core_leaks.py NAME``: does one of `core_uses` over and over, and says what
+of it stayed.
+
+Counted, once everything has its final size: the interpreter's small objects, the bytes that malloc has given
+out, the bytes of address space, open files, and the references to what no round owns.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import gc
-import resource
+import logging
+import os
 import sys
 import threading
-import weakref
-from contextlib import suppress
+from collections.abc import Callable
+from pathlib import Path
 
-from largefile.core.bitmap import Bitmap
-from largefile.core.byteranges import ByteRanges, ByteRangesTracker
-from largefile.core.ranges import ByteRange, ranges
-from largefile.core.reorder import Block, ReorderBuffer
+from core_uses import USES
 
-BITS = 1 << 20  # 128 KiB a bitmap, so that a lost one shows
-PLACE = 1 << 18  # bytes; four of them a ring, so that a lost one shows
-ROUNDS = 300
-
-
-class Owner:
-    """Holds ByteRanges that call it back: a cycle through compiled code."""
-
-    def __init__(self) -> None:
-        self.blocks = ByteRanges(BITS, 1)
-        self.blocks.on_extend(self.told)
-
-    def told(self, tail: ByteRange) -> None:
-        self.tail = tail
+SANITIZED = "LARGEFILE_SANITIZED" in os.environ  # which keeps what is given back: only used, not counted
+ROUNDS = 200 if SANITIZED else 20_000 * int(os.environ.get("LARGEFILE_DEEP", "1"))
+#: What may be more after so many rounds: less than one thing, or a word of memory, for each.
+SLACK = {
+    "objects": ROUNDS // 10,
+    "references": ROUNDS // 10,
+    "heap": 4 * ROUNDS,
+    "space": 4 << 20,
+    "files": 0,
+}
 
 
-def one_round() -> None:
-    memory = bytearray(BITS // 8)
-    bitmap = Bitmap(BITS, memory)
-    bitmap.set_run(5, BITS - 5)
-    list(bitmap.copy().runs_clear())
-    for broken in (lambda: Bitmap(BITS + 1, memory), lambda: Bitmap(8, memoryview(memory)[1:])):
-        with suppress(ValueError):
-            broken()
-    del bitmap
-    memory.clear()  # BufferError if a view was left behind
-    for cls in (ByteRanges, ByteRangesTracker):
-        blocks = cls(BITS, 1)
-        blocks.set(7)
-        next(blocks.runs_clear())
-        text = cls(640, 10).to_json()
-        cls.from_json(text)
-        for wrong in (text[:-5], text.replace('"0"]', '"zz"]'), text.replace('"0"]', '"0","0"]')):
-            with suppress(ValueError):
-                cls.from_json(wrong)
-    owner = Owner()
-    owner.blocks.notify()
-    owner.blocks.set(0)
-    owner.blocks.wait_tail(timeout=0)
-    sum(block.size for block in ranges(0, 999, 7))
-    one_ring()
+class MallInfo2(ctypes.Structure):
+    _fields_ = [
+        *((f"_{number}", ctypes.c_size_t) for number in range(4)),
+        ("hblkhd", ctypes.c_size_t),  # bytes in maps of their own
+        *((f"_{number}", ctypes.c_size_t) for number in range(5, 7)),
+        ("uordblks", ctypes.c_size_t),  # bytes given out otherwise
+        *((f"_{number}", ctypes.c_size_t) for number in range(8, 10)),
+    ]
 
 
-def one_ring() -> None:
-    """Every way in which a block's place, or the whole ring, is given back or refused."""
-    ring = ReorderBuffer(4, PLACE)
-    with memoryview(ring) as memory:
-        memory[::4096] = bytes(memory.nbytes // 4096)
-    for number in (2, 1, 0):
-        ring.place(number)
-        ring.offer(number, PLACE)
-    for wrong in (lambda: ring.place(9), lambda: ring.offer(3, PLACE), lambda: ReorderBuffer(0, PLACE)):
-        with suppress(ValueError):
-            wrong()
-    for unlike in (lambda: ReorderBuffer(1 << 60, 8), lambda: ReorderBuffer(1 << 20, 1 << 40), Block):
-        with suppress(MemoryError, TypeError):
-            unlike()
-    dropped, released, _kept = ring.take(), ring.take(), ring.take()
-    assert dropped is not None
-    assert released is not None
-    memoryview(dropped).release()
-    view = memoryview(released)[1:]
-    released.release()
-    with suppress(ValueError):
-        memoryview(released)
-    assert ring.take() is None
-    ReorderBuffer(1 << 15, 1)  # 24 bytes of notes a place
-    assert (ring.held, len(view)) == (3, PLACE - 1)
+def heap_reader() -> Callable[[], int]:
+    """What says how many bytes malloc has given out; 0 where it is not GNU's."""
+    mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo2 is None:
+        return lambda: 0
+    mallinfo2.restype = MallInfo2
+
+    def read() -> int:
+        found = mallinfo2()
+        return int(found.uordblks + found.hblkhd)
+
+    return read
 
 
-def main() -> int:
-    alive = weakref.WeakSet[Owner]()
-    alive.add(Owner())
-    for _ in range(50):
-        one_round()
+HEAP = heap_reader()
+
+
+def space() -> int:
+    """Bytes of this process's address space; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
+    except FileNotFoundError:
+        return 0
+
+
+def state(shared: list[object]) -> dict[str, int]:
     gc.collect()
-    blocks_before = sys.getallocatedblocks()
-    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "objects": sys.getallocatedblocks(),
+        "references": sum(sys.getrefcount(each) for each in shared),
+        "heap": HEAP(),
+        "space": space(),
+        "files": len(list(Path("/dev/fd").iterdir())),
+    }
+
+
+def main(name: str) -> int:
+    logging.getLogger("largefile").disabled = True  # what a callback raises is logged
+    use = USES[name]
+    # What is there anyway: None and its like (which have no count from Python 3.12 on), classes, functions.
+    shared = [None, True, False, NotImplemented, (), "", b"", 0, 1, *use.__globals__.values()]
+    for _ in range(ROUNDS // 5):
+        use()
+    state(shared)  # what counting itself needs
+    before = state(shared)
     for _ in range(ROUNDS):
-        one_round()
-    gc.collect()
-    grown = sys.getallocatedblocks() - blocks_before
-    # ru_maxrss is in KiB on Linux and in bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before) * unit
-    print(f"{grown} blocks, {peak} bytes, {len(alive)} owners, {threading.active_count()} threads")
-    # One object lost a round would be ROUNDS; the interpreter's own caches move by a few dozen.
-    return 0 if grown < ROUNDS and peak < 20 << 20 and not alive else 1
+        use()
+    grown = {what: count - before[what] for what, count in state(shared).items()}
+    print(f"{name}, {ROUNDS} rounds: {grown}, {threading.active_count()} threads")
+    leaks = not SANITIZED and any(grown[what] > SLACK[what] for what in SLACK)
+    return int(leaks or threading.active_count() > 1)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1]))
