@@ -3,8 +3,8 @@
     python bench/report.py [DATA.json ...] > docs/performance.md
     python bench/report.py streams.json > docs/performance-streams.md
 
-Takes what `transfers.py --json`, `memory.py --json`, `streams.py --json` and `pytest --benchmark-json`
-wrote, in any order.
+Takes what `transfers.py --json`, `memory.py --json`, `streams.py --json`, `durability.py --json` and
+`pytest --benchmark-json` wrote, in any order.
 A ratio is that of two medians, with the rounds in which ours was the smaller one.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from report_durability import durability_section
 from report_streams import streams_section
 from tables import MIB, Run, cpu, head, median, of, ratio, row, size_text
 
@@ -46,12 +47,14 @@ RECIPES = {
     "transfers": "python bench/transfers.py --size 1G --rounds 9 --where both --json transfers.json",
     "memory": "python bench/memory.py --json memory.json",
     "streams": "python bench/streams.py --size 1G --rounds 7 --json streams.json",
+    "durability": "python bench/durability.py --json durability.json",
     "micro": "pytest -c bench/pytest.ini bench --benchmark-json micro.json",
 }
 TITLES = {
     "transfers": "Whole downloads",
     "memory": "Memory",
     "streams": "Streams and seekable files",
+    "durability": "What durability costs",
     "micro": "The parts",
 }
 
@@ -161,6 +164,7 @@ SECTIONS = {
     "transfers": transfers_section,
     "memory": memory_section,
     "streams": streams_section,
+    "durability": durability_section,
     "micro": micro_section,
 }
 
