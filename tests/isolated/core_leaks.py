@@ -1,4 +1,4 @@
-"""Run in a process of its own, ``core_leaks.py NAME``: does one of `core_uses` over and over, and says what
+"""Run in a process of its own, ``core_leaks.py NAME``: does one of `use_table` over and over, and says what
 of it stayed.
 
 Counted, once everything has its final size: the interpreter's small objects, the bytes that malloc has given
@@ -16,7 +16,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from core_uses import USES
+import block_uses  # noqa: F401 - it fills the table
+import byte_uses  # noqa: F401
+from use_table import USES
 
 SANITIZED = "LARGEFILE_SANITIZED" in os.environ  # which keeps what is given back: only used, not counted
 ROUNDS = 200 if SANITIZED else 20_000 * int(os.environ.get("LARGEFILE_DEEP", "1"))
