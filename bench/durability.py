@@ -9,7 +9,8 @@ speed for so many zeros that are on it at the end), `not durable` and `durable`.
 warms up. Every download is compared by SHA-256. Seconds of ours are those of the call.
 
 Beside it the *gaps* of the engine's threads: the times from one wait in poll to the next, in which a thread
-is busy or blocked otherwise. The children measure them; the library does not.
+is busy or blocked otherwise; *net* of the time in which it only waited for a processor, as other processes
+had them all (where the system tells). The children measure them; the library does not.
 """
 
 from __future__ import annotations
@@ -49,7 +50,29 @@ import threading
 from largefile.engine.crew import Crew
 from largefile.wire import curl
 
-gaps, local = [], threading.local()
+gaps, net, local = [], [], threading.local()
+
+def now():
+    # The time, and how much of it this thread has spent waiting for a processor.
+    if not hasattr(local, "schedule"):
+        try:
+            local.schedule = open("/proc/thread-self/schedstat", "rb", buffering=0)
+        except OSError:
+            local.schedule = None
+    waited = 0.0
+    if local.schedule is not None:
+        local.schedule.seek(0)
+        waited = int(local.schedule.read().split()[1]) / 1e9
+    return time.perf_counter(), waited
+
+def leave():
+    local.left = now()
+
+def come_back():
+    if (left := getattr(local, "left", None)) is not None:
+        seconds, waited = (one - other for one, other in zip(now(), left, strict=True))
+        gaps.append(seconds)
+        net.append(seconds - waited)
 
 class Watched:
     def __init__(self, poller):
@@ -57,12 +80,11 @@ class Watched:
     def __getattr__(self, name):
         return getattr(self._poller, name)
     def poll(self, timeout):
-        if (left := getattr(local, "left", None)) is not None:
-            gaps.append(time.perf_counter() - left)
+        come_back()
         try:
             return self._poller.poll(timeout)
         finally:
-            local.left = time.perf_counter()
+            leave()
 
 make = curl.CurlTransport.__init__
 
@@ -74,16 +96,22 @@ begin = Crew._begin
 
 def begun(self):
     begin(self)
-    local.left = time.perf_counter()  # before the loop the same thread has asked its first question
+    leave()  # before the loop the same thread has asked its first question
 
 curl.CurlTransport.__init__, Crew._begin = watched, begun
 download = largefile.download
 began = time.perf_counter()
 download(words["url"], words["dest"], durable=words["durable"])
 seconds = time.perf_counter() - began
-gaps.sort()
-at = lambda part: gaps[min(len(gaps) - 1, int(part * len(gaps)))]
-found(seconds=seconds, gaps=len(gaps), median=at(0.5), p99=at(0.99), p999=at(0.999), longest=gaps[-1])
+at = lambda found, part: sorted(found)[min(len(found) - 1, int(part * len(found)))]
+found(
+    seconds=seconds,
+    gaps=len(gaps),
+    p99=at(gaps, 0.99),
+    p999=at(gaps, 0.999),
+    net99=at(net, 0.99),
+    net999=at(net, 0.999),
+)
 """
 
 
