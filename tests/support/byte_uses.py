@@ -8,6 +8,7 @@ import mmap
 import operator
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from use_table import FILE_ID, HUGE, Holder, Odd, refused, resized, use_of
@@ -192,11 +193,18 @@ def folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="largefile-uses-")
 
 
-@use_of(sysfile.fallocate, sysfile.fs_magic, sysfile.start_writeback, sysfile.rename_noreplace)
+@use_of(
+    sysfile.fallocate, sysfile.fs_magic, sysfile.mount_id, sysfile.start_writeback, sysfile.rename_noreplace
+)
 def system() -> None:
     path = Path(folder().name) / "file"
     fd = os.open(path, os.O_RDWR | os.O_CREAT)
-    sysfile.fallocate(fd, 0, 4096, True), sysfile.fs_magic(fd), sysfile.start_writeback(fd)
+    (
+        sysfile.fallocate(fd, 0, 4096, True),
+        sysfile.fs_magic(fd),
+        sysfile.mount_id(fd),
+        sysfile.start_writeback(fd),
+    )
     os.close(fd)
     assert sysfile.fallocate(-1, 0, 1, False)
     assert sysfile.start_writeback(-1)
@@ -207,4 +215,6 @@ def system() -> None:
     refused(sysfile.rename_noreplace, None, b"")
     refused(sysfile.fallocate, HUGE, 0, 1, False)
     refused(sysfile.fs_magic, HUGE)
-    refused(sysfile.fs_magic, -1)
+    for ask in (sysfile.fs_magic, sysfile.mount_id):
+        with suppress(OSError):  # or 0, where the system has no such call
+            ask(-1)
