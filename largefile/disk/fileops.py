@@ -153,6 +153,15 @@ class FileOps:
             found = os.statvfs(path)
             return found.f_bavail * found.f_frsize
 
+    def birth(self, path: str | int) -> int:
+        """When a name's file, or an open file, was made, in ns since 1970; 0 where that is not told.
+
+        An inode's number is given to the next file once the file is removed; with this it is the file's own.
+        """
+        if isinstance(path, int):
+            return sysfile.birth_of_file(path)
+        return sysfile.birth_of_name(os.fsencode(path))
+
     # --- an open file -------------------------------------------------------------------------
 
     def close(self, fd: int, path: str = "") -> None:

@@ -125,6 +125,10 @@ class LocalFile:
     def stat(self) -> os.stat_result:
         return self.ops.fstat(self._open_fd(), self.name)
 
+    def birth(self) -> int:
+        """When it was made, in ns; 0 where that is not told."""
+        return self.ops.birth(self._open_fd())
+
     def read_at(self, size: int, off: int) -> bytes:
         data = self.ops.pread(self._open_fd(), size, off, self.name)
         if len(data) == size:

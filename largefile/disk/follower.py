@@ -7,13 +7,15 @@ long up to 50 ms. The state comes from the header, whether the writer is alive f
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import Self
 
 from largefile.disk.fileops import REAL, MissingFileError
 from largefile.disk.files import CacheFile, LocalFile, close_all
-from largefile.disk.header import State, canonical_boot
-from largefile.disk.opening import open_for_reading
+from largefile.disk.header import State
+from largefile.disk.opening import facts_of, open_for_reading
 from largefile.disk.reading import CacheReads
+from largefile.disk.recovery import counts_live
 from largefile.errors import CachePoisonedError, SourceChangedError
 
 __all__ = ["FollowerCache"]
@@ -31,13 +33,13 @@ class FollowerCache(CacheReads):
     """
 
     def __init__(self, data: CacheFile, index: CacheFile) -> None:
-        inode = data.stat().st_ino if isinstance(data, LocalFile) else 0
+        facts = facts_of(data, data.ops if isinstance(data, LocalFile) else REAL)
         opened = open_for_reading(data, index)
         super().__init__(data, opened.index, opened.ranges)
         self._closed = False
         self._delay = _SHORT
-        self._boot = canonical_boot(data.ops.boot_id() if isinstance(data, LocalFile) else REAL.boot_id())
-        self._inode = inode
+        # Who writes it has it mounted, and perhaps elsewhere.
+        self._facts = replace(facts, mount=0)
         self._generation = opened.index.header.generation
         self._live = opened.live
 
@@ -160,5 +162,5 @@ class FollowerCache(CacheReads):
         header = self._index.header
         if header.generation != self._generation:
             self._generation = header.generation
-            self._live = bool(self._boot) and header.boot == self._boot and header.inode == self._inode
+            self._live = counts_live(self._index, self._facts)
         return self._live

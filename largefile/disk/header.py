@@ -1,7 +1,7 @@
 """The header of an index: what the file is about, in a slot of 4096 bytes.
 
-Two slots are written in turn, so one of them is always whole; a reader takes the whole one of the higher
-generation. The first 12 bytes and the checksum in the last 8 keep their places in every version to come,
+Two slots are written in turn, with generations that follow each other, so one of them is always whole, and
+tells whether the other one is what was written before it. The first 12 bytes and the checksum in the last 8 keep their places in every version to come,
 so that an older program can say "newer" where it would otherwise say "broken".
 """
 
@@ -12,6 +12,7 @@ import hashlib
 import struct
 import uuid
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import xxhash
 
@@ -24,6 +25,7 @@ __all__ = [
     "MAJOR",
     "SLOTS",
     "SLOT_SIZE",
+    "Chosen",
     "Header",
     "Layout",
     "State",
@@ -37,12 +39,15 @@ __all__ = [
 SLOT_SIZE = 4096
 #: Where the two slots begin.
 SLOTS = (0, 4096)
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 
 MAGIC = b"lrgfile\n"
 _TOP = struct.Struct("<8sHH")  # magic, major, minor: the same in every version
 # generation, file id, content size, block size, state, clean, inode, mtime in ns, boot id, owner's pid, start
 _FIXED = struct.Struct("<4xQ16sQQIIQq16sQQ")
+# Since 1.1, beyond the longest strings: when the data file was made.
+_ADDED = struct.Struct("<Q")
+_ADDED_AT = 4000
 _SUM = struct.Struct("<Q")
 _SUM_AT = SLOT_SIZE - _SUM.size
 _MOUNT = struct.Struct("<Q")
@@ -51,7 +56,7 @@ _NONE = 0xFFFF
 #: Longer strings are stored as the ``sha256:`` of themselves. The sum of all leaves room in the slot.
 _LIMITS = {"etag": 1024, "last_modified": 256, "digest": 256, "url": 1024, "host": 256}
 _NO_BOOT = bytes(16)
-_LAST_GENERATION = 2**64 - 1
+_GENERATIONS = 2**64
 
 
 class State(enum.IntEnum):
@@ -79,6 +84,8 @@ class Header:
     url: str | None = None
     #: The data file. `mtime` (in ns) means something only if the last close was clean.
     inode: int = 0
+    #: When it was made, in ns; 0 not known. The number of an inode is used again, this is not.
+    birth: int = 0
     mtime: int = 0
     clean: bool = False
     #: The boot in which the live entries were written; "" not known.
@@ -103,7 +110,22 @@ class Header:
         return f"pid {self.pid} on {self.host}" if self.pid else "not known"
 
     def next(self, **changes: object) -> Header:
-        return replace(self, generation=self.generation + 1, **changes)  # type: ignore[arg-type]
+        generation = (self.generation + 1) % _GENERATIONS
+        return replace(self, generation=generation, **changes)  # type: ignore[arg-type]
+
+    def follows(self, other: Header) -> bool:
+        """Whether this was written in turn after `other`."""
+        return self.generation == (other.generation + 1) % _GENERATIONS and self.file_id == other.file_id
+
+
+class Chosen(NamedTuple):
+    """The header in force."""
+
+    header: Header
+    #: 0 or 1.
+    slot: int
+    #: Whether it is known to be the last that was written: the other slot has the one before it.
+    certain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +183,7 @@ def encode(header: Header) -> bytes:
         slot[at : at + 2] = (_NONE if text is None else len(data)).to_bytes(2, "little")
         slot[at + 2 : at + 2 + len(data)] = data
         at += 2 + len(data)
+    _ADDED.pack_into(slot, _ADDED_AT, header.birth)
     _MOUNT.pack_into(slot, _MOUNT_AT, header.mount)
     _SUM.pack_into(slot, _SUM_AT, xxhash.xxh3_64_intdigest(slot[:_SUM_AT]))
     return bytes(slot)
@@ -181,11 +204,15 @@ def decode(slot: bytes, path: str) -> Header:
         raise IndexCorruptError(path, f"a header that says {error}") from error
 
 
-def choose(first: bytes, second: bytes, path: str) -> tuple[Header, int]:
-    """The header of the higher generation, and the number of its slot (0 or 1).
+def choose(first: bytes, second: bytes, path: str) -> Chosen:
+    """The header that was written last.
 
     One slot may be torn by a crash, or still empty; when both are, the first one's fault is raised. A slot
     of a newer version is always a reason to stop: the older one beside it is out of date.
+
+    A slot that is neither empty beside the very first header, nor the header before this one, may have held
+    a later one, which said what this one does not: another boot, a failed sync, a clean end. Then this one's
+    sizes and identity hold, as they are the same in all, and the rest of it proves nothing: not `certain`.
     """
     found: list[tuple[Header, int]] = []
     faults: list[IndexCorruptError] = []
@@ -198,7 +225,13 @@ def choose(first: bytes, second: bytes, path: str) -> tuple[Header, int]:
             faults.append(error)
     if not found:
         raise faults[0]
-    return max(found, key=lambda one: one[0].generation)
+    if len(found) == 1:
+        header, slot = found[0]
+        return Chosen(header, slot, header.generation == 1 and not any((second, first)[slot]))
+    (one, _), (two, _) = found
+    if one.follows(two) or two.follows(one):
+        return Chosen(one, 0, True) if one.follows(two) else Chosen(two, 1, True)
+    return Chosen(*max(found, key=lambda one: one[0].generation), False)
 
 
 def _decode(slot: bytes) -> Header:
@@ -207,8 +240,6 @@ def _decode(slot: bytes) -> Header:
     )
     if size > MAX_SIZE or not 1 <= block <= MAX_SIZE or Layout.of(num_blocks(size, block)).size > MAX_SIZE:
         raise ValueError(f"{size} bytes in blocks of {block}")
-    if generation == _LAST_GENERATION:
-        raise ValueError(f"generation {generation}, which none can follow")
     strings: dict[str, str | None] = {}
     at = _TOP.size + _FIXED.size
     for name in _LIMITS:
@@ -229,6 +260,7 @@ def _decode(slot: bytes) -> Header:
         state=State(state),
         clean=bool(clean),
         inode=inode,
+        birth=_ADDED.unpack_from(slot, _ADDED_AT)[0],
         mtime=mtime,
         boot=_boot_text(boot),
         mount=_MOUNT.unpack_from(slot, _MOUNT_AT)[0],

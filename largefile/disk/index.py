@@ -27,7 +27,7 @@ from largefile.core.bitmap import Bitmap
 from largefile.core.entries import ENTRY_SIZE, EntryTable
 from largefile.core.sink import drop, prefault
 from largefile.disk.files import CacheFile, LocalFile
-from largefile.disk.header import SLOT_SIZE, SLOTS, Header, Layout, choose, encode
+from largefile.disk.header import SLOT_SIZE, SLOTS, Chosen, Header, Layout, choose, encode
 from largefile.errors import CacheIOError, IndexCorruptError
 
 if TYPE_CHECKING:
@@ -48,14 +48,16 @@ class Index:
     ----------
     header : Header
         As last read or written.
+    certain : bool
+        Whether that is the last one: no later one can have been damaged or lost.
     live, durable : EntryTable
         The two tables.
     """
 
-    def __init__(self, file: CacheFile, header: Header, slot: int, *, writable: bool) -> None:
+    def __init__(self, file: CacheFile, found: Chosen, *, writable: bool) -> None:
         self.file = file
+        header, self._slot, self.certain = found
         self.header = header
-        self._slot = slot
         self._layout = Layout.of(header.num_blocks)
         self._mapped, self._buffer = _tables(file, self._layout.size, writable)
         blocks, file_id = header.num_blocks, header.file_id
@@ -74,7 +76,8 @@ class Index:
     @classmethod
     def open(cls, file: CacheFile, *, writable: bool) -> Index:
         """The index in `file`. IndexCorruptError, IndexVersionError; nothing is written."""
-        header, slot = read_header(file)
+        found = read_header(file)
+        header = found.header
         size = Layout.of(header.num_blocks).size
         if len(file.read_at(1, size - 1)) != 1 or file.read_at(1, size):
             raise IndexCorruptError(
@@ -84,7 +87,7 @@ class Index:
             file.read_at(min(_STEP, size - at), at)
         if writable:
             file.allocate(0, size)  # a page without room behind it is not mapped
-        return cls(file, header, slot, writable=writable)
+        return cls(file, found, writable=writable)
 
     @property
     def path(self) -> str:
@@ -144,16 +147,16 @@ class Index:
         header = self.header.next(**changes)
         slot = 1 - self._slot
         self.file.write_at(encode(header), SLOTS[slot])
-        self.header, self._slot = header, slot
+        self.header, self._slot, self.certain = header, slot, True
         self.sync()
 
     def refresh(self) -> Header:
         """Read the header again, as another process may have written it."""
-        header, slot = read_header(self.file)
-        if header.file_id != self.header.file_id:
+        found = read_header(self.file)
+        if found.header.file_id != self.header.file_id:
             raise IndexCorruptError(self.path, "it became the index of another download")
-        self.header, self._slot = header, slot
-        return header
+        self.header, self._slot, self.certain = found
+        return self.header
 
     def drop_pages(self) -> None:
         """Give back the memory that a scan of the tables has brought in."""
@@ -197,15 +200,16 @@ class Index:
             self.file.write_at(piece, first)
 
 
-def read_header(file: CacheFile) -> tuple[Header, int]:
-    """The header in force and its slot; read again once, as a writer may have been writing it."""
-    try:
-        return _read_header(file)
-    except IndexCorruptError:
-        return _read_header(file)
+def read_header(file: CacheFile) -> Chosen:
+    """The header in force; read again once where it is in doubt, as a writer may have been writing it."""
+    with contextlib.suppress(IndexCorruptError):
+        found = _read_header(file)
+        if found.certain:
+            return found
+    return _read_header(file)
 
 
-def _read_header(file: CacheFile) -> tuple[Header, int]:
+def _read_header(file: CacheFile) -> Chosen:
     first, second = (file.read_at(SLOT_SIZE, at) for at in SLOTS)
     return choose(first, second, file.name)
 

@@ -16,6 +16,7 @@ from largefile.disk.header import MAGIC, SLOT_SIZE, SLOTS, State
 from largefile.disk.index import Index, read_header
 from largefile.disk.locks import Lock
 from largefile.disk.opening import take_lock
+from largefile.disk.recovery import Facts, is_data_of
 from largefile.errors import CacheBusyError, IndexCorruptError, PartialFileError
 
 __all__ = ["existing", "remove_old", "remove_unborn", "supersede"]
@@ -70,7 +71,7 @@ def remove_unborn(
     with contextlib.closing(_open(index_path, ops)) as file:
         lock = take_lock(file)
         try:
-            unborn = _is_unborn(file, _stat(data_path, ops))
+            unborn = _is_unborn(file, _stat(data_path, ops), ops.birth(data_path))
             if unborn:
                 _unlink_in_turn(data_path, index_path, ops)
         finally:
@@ -78,11 +79,12 @@ def remove_unborn(
     return unborn
 
 
-def supersede(file: LocalFile, inode: int | None = None) -> None:
+def supersede(file: LocalFile, data: LocalFile | None = None) -> None:
     """Write down that nothing more comes, for followers and for the next run; which holds the lock."""
     index = Index.open(file, writable=True)
+    named = {} if data is None else {"inode": data.stat().st_ino, "birth": data.birth()}
     try:
-        index.write_header(state=State.SUPERSEDED, **({} if inode is None else {"inode": inode}))
+        index.write_header(state=State.SUPERSEDED, **named)
     finally:
         index.release()
 
@@ -95,14 +97,14 @@ def _unlink_in_turn(data: str, index: str, ops: FileOps) -> None:
     ops.unlink(index, missing_ok=True)
 
 
-def _is_unborn(index: LocalFile, data: os.stat_result | None) -> bool:
+def _is_unborn(index: LocalFile, data: os.stat_result | None, birth: int) -> bool:
     empty = data is None or not data.st_size
     try:
-        header = read_header(index)[0]
+        header = read_header(index).header
     except IndexCorruptError:
         return empty and _was_being_made(index)
     if header.state is State.SUPERSEDED:
-        return data is None or empty or data.st_ino == header.inode
+        return data is None or empty or is_data_of(header, Facts("", data.st_ino, birth=birth))
     return empty and header.inode == 0 and (header.content_size > 0 or data is None)
 
 

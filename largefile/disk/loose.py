@@ -132,7 +132,7 @@ class LooseFile:
         file = LocalFile.create(self._part, self._ops)
         self._undo.callback(lambda: self._ops.unlink(self._part, missing_ok=True))
         self._undo.callback(file.close)
-        supersede(index_file, inode=file.stat().st_ino)
+        supersede(index_file, file)
         return file
 
     def _name(self, target: str, *, replace: bool) -> None:

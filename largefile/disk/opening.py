@@ -116,7 +116,7 @@ def peek(index: str | os.PathLike[str], *, ops: FileOps = REAL) -> Header:
     ('https://example.org/x', 10, 'FILLING')
     """
     with contextlib.closing(LocalFile.open(_name(index, "index"), ops, writable=False)) as file:
-        return read_header(file)[0]
+        return read_header(file).header
 
 
 def open_for_writing(
@@ -176,7 +176,8 @@ def facts_of(data: CacheFile, ops: FileOps) -> Facts:
     """What the machine says of itself and of the data file."""
     if isinstance(data, LocalFile):
         found = data.stat()
-        return Facts(ops.boot_id(), found.st_ino, found.st_mtime_ns, ops.mount_id(data.fd, data.name))
+        mount = ops.mount_id(data.fd, data.name)
+        return Facts(ops.boot_id(), found.st_ino, found.st_mtime_ns, mount, data.birth())
     return Facts(ops.boot_id())
 
 
@@ -194,7 +195,7 @@ def take_lock(index_file: LocalFile) -> Lock:
 
 def _owner(index_file: LocalFile) -> str:
     try:
-        return read_header(index_file)[0].owner
+        return read_header(index_file).header.owner
     except IndexCorruptError:
         return "not known"
 

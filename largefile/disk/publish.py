@@ -19,6 +19,7 @@ from largefile.disk.files import LocalFile
 from largefile.disk.header import Header, State
 from largefile.disk.index import read_header
 from largefile.disk.locks import same_file
+from largefile.disk.recovery import Facts, is_data_of
 from largefile.errors import (
     CacheError,
     CacheIOError,
@@ -171,11 +172,12 @@ def rename_new(source: str, target: str, ops: FileOps) -> None:
 def _published(index: LocalFile, target: str, ops: FileOps) -> Header | None:
     """The header of `index`, if it says that `target` came out of it."""
     try:
-        header, _ = read_header(index)
+        header, _, certain = read_header(index)
         found = ops.stat(target)
     except (IndexCorruptError, MissingFileError):
         return None
-    same = (found.st_ino, found.st_size) == (header.inode, header.content_size)
+    facts = Facts("", found.st_ino, birth=ops.birth(target))
+    same = certain and is_data_of(header, facts) and found.st_size == header.content_size
     return header if same and header.state is State.PUBLISHED else None
 
 

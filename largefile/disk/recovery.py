@@ -4,7 +4,8 @@
 found                               then
 ==================================  =================================================================
 the boot in which it was written    a live entry with a right tag counts, unread: the page cache has
-                                    outlived the process
+                                    outlived the process; any other entry that is not zero is hashed,
+                                    and kept if it vouches
 another boot, or no boot id         unread only where live == durable and the tag is right; any other
                                     entry that is not zero is hashed, and kept if it vouches; all of them
                                     where blocks share pages, as one that is being written when the power
@@ -12,8 +13,12 @@ another boot, or no boot id         unread only where live == durable and the ta
 poisoned by a failed sync           as another boot
 another mount, in the same boot     as another boot: a disk that was pulled out, or had shut itself down,
                                     has lost what it was not told to keep
-another inode, or another mtime     nothing is thrown away, everything is hashed; and nothing counts as
-than that of the clean close        durable, as these bytes may never have been synced
+another inode, an inode number      nothing is thrown away, everything is hashed; and nothing counts as
+that was used again (the file was   durable, as these bytes may never have been synced
+made at another time), or another
+mtime than that of the clean close
+a header slot that is damaged or    the same: the header in the other slot may not be the last one, and
+lost                                nobody knows what the last one said
 superseded                          nothing counts
 ==================================  =================================================================
 
@@ -32,11 +37,11 @@ import xxhash
 from largefile.core.bitmap import Bitmap
 from largefile.core.ranges import range_for_index
 from largefile.disk.files import CacheFile
-from largefile.disk.header import State, canonical_boot
+from largefile.disk.header import Header, State, canonical_boot
 from largefile.disk.index import Index
 from largefile.errors import CacheIOError
 
-__all__ = ["Belief", "Facts", "believe", "hash_block", "recover"]
+__all__ = ["Belief", "Facts", "believe", "counts_live", "hash_block", "is_data_of", "recover"]
 
 #: Blocks are hashed in steps of so many bytes, so that large ones need no memory.
 STEP = 1 << 20
@@ -56,6 +61,8 @@ class Facts:
     mtime: int = 0
     #: Where the data file is mounted; 0 where that is not known.
     mount: int = 0
+    #: When it was made; 0 where the system does not tell.
+    birth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ def recover(
         belief.believed, durable=belief.believed if belief.durable else Bitmap(len(belief.believed))
     )
     index.sync()
-    here = {"boot": facts.boot, "mount": facts.mount, "inode": facts.inode}
+    here = {"boot": facts.boot, "mount": facts.mount, "inode": facts.inode, "birth": facts.birth}
     index.write_header(state=State.FILLING, mtime=0, clean=False, **here, **owner)
     return belief
 
@@ -114,13 +121,14 @@ def believe(
     index.live.scan_pair(index.durable, believed, doubtful)
     if not _same_file(index, facts):
         return _believe_only_hashes(index, data, believed, doubtful, repair, writer, progress)
-    if _same_boot(index, facts):
+    live, hashed = counts_live(index, facts), 0
+    if live:
         index.live.scan(believed)
-        return Belief(believed, _both(doubtful, believed), durable=True, live=True, hashed=0)
-    if index.header.block_size % PAGE:
+    elif index.header.block_size % PAGE:
         believed = _doubt(believed, doubtful)
-    hashed = _hash_all(index, data, doubtful, believed, repair, progress) if repair else 0
-    return Belief(believed, _both(doubtful, believed), durable=True, live=False, hashed=hashed)
+    if repair:
+        hashed = _hash_all(index, data, doubtful, believed, repair, progress)
+    return Belief(believed, _both(doubtful, believed), durable=True, live=live, hashed=hashed)
 
 
 def _believe_only_hashes(
@@ -159,20 +167,30 @@ def hash_block(
     return state.intdigest()
 
 
-def _same_file(index: Index, facts: Facts) -> bool:
-    header = index.header
-    if header.inode != facts.inode:
-        return False
-    return not header.clean or header.mtime == facts.mtime
-
-
-def _same_boot(index: Index, facts: Facts) -> bool:
+def counts_live(index: Index, facts: Facts) -> bool:
+    """Whether a live entry proves its block: it was written in this boot, over this file."""
     header = index.header
     if header.mount and facts.mount and header.mount != facts.mount:
         return False
     return (
-        bool(facts.boot) and header.boot == canonical_boot(facts.boot) and header.state is not State.POISONED
+        bool(facts.boot)
+        and header.boot == canonical_boot(facts.boot)
+        and header.state is not State.POISONED
+        and index.certain
+        and is_data_of(header, facts)
     )
+
+
+def is_data_of(header: Header, facts: Facts) -> bool:
+    """Whether the data file is the one that the header names, and not one that was put in its place."""
+    ages = header.birth, facts.birth
+    return header.inode == facts.inode and (0 in ages or header.birth == facts.birth)
+
+
+def _same_file(index: Index, facts: Facts) -> bool:
+    header = index.header
+    same = index.certain and is_data_of(header, facts)
+    return same and (not header.clean or header.mtime == facts.mtime)
 
 
 def _hash_all(
@@ -183,11 +201,14 @@ def _hash_all(
     repair: bool,
     progress: Progress | None,
 ) -> int:
-    """Hash the doubtful blocks, and believe those whose bytes an entry vouches for; how many were read."""
+    """Hash the doubtful blocks that are not believed yet, and believe those whose bytes an entry vouches for;
+    how many were read."""
     size, block_size = index.header.content_size, index.header.block_size
     came = _summed(progress) if progress is not None else None
     count = 0
     for block in _bits(doubtful):
+        if believed[block]:
+            continue
         count += 1
         try:
             content = hash_block(data, block, size, block_size, came)

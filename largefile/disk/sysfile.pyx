@@ -16,6 +16,7 @@ cdef extern from *:
     #include <string.h>
     #ifdef __linux__
       #include <fcntl.h>
+      #include <sys/stat.h>
       #include <sys/syscall.h>
       #include <sys/vfs.h>
       #include <unistd.h>
@@ -52,7 +53,20 @@ cdef extern from *:
           return ENOSYS;
       #endif
       }
+      static int64_t lf_birth(int folder, const char *path, int nofollow) {
+      #ifdef STATX_BTIME
+          struct statx found;
+          int flags = AT_EMPTY_PATH | (nofollow ? AT_SYMLINK_NOFOLLOW : 0);
+          if (statx(folder, path, flags, STATX_BTIME, &found) == 0 && found.stx_mask & STATX_BTIME
+              && found.stx_btime.tv_sec > 0)
+              return (int64_t)found.stx_btime.tv_sec * 1000000000 + found.stx_btime.tv_nsec;
+      #endif
+          return 0;
+      }
+      #define LF_HERE AT_FDCWD
     #else
+      #define LF_HERE -1
+      static int64_t lf_birth(int folder, const char *path, int nofollow) { return 0; }
       static int lf_fallocate(int fd, int keep_size, int64_t offset, int64_t size) { return ENOTSUP; }
       static int lf_fs_magic(int fd, int64_t *magic) { *magic = 0; return 0; }
       static int lf_mount_id(int fd, uint64_t *id) { *id = 0; return 0; }
@@ -65,6 +79,8 @@ cdef extern from *:
     int lf_mount_id(int fd, uint64_t *id) noexcept nogil
     int lf_start_writeback(int fd) noexcept nogil
     int lf_rename_noreplace(const char *source, const char *target) noexcept nogil
+    int64_t lf_birth(int folder, const char *path, int nofollow) noexcept nogil
+    const int LF_HERE
 
 
 def fallocate(int fd, int64_t offset, int64_t size, bint keep_size):
@@ -113,3 +129,20 @@ def rename_noreplace(bytes source, bytes target):
     with nogil:
         failed = lf_rename_noreplace(old, new)
     return failed
+
+
+def birth_of_file(int fd):
+    """When the open file was made, in nanoseconds since 1970; 0 where that is not told."""
+    cdef int64_t found
+    with nogil:
+        found = lf_birth(fd, b"", False)
+    return found
+
+
+def birth_of_name(bytes path):
+    """As `birth_of_file`, for what is there under a name."""
+    cdef const char *name = path
+    cdef int64_t found
+    with nogil:
+        found = lf_birth(LF_HERE, name, True)
+    return found

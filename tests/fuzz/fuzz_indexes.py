@@ -40,7 +40,7 @@ def header(data: bytes) -> None:
     except IndexCorruptError:
         return
     assert decode(encode(found), "x") == found
-    assert choose(bytes(slot), bytes(SLOT_SIZE), "x") == (found, 0)
+    assert choose(bytes(slot), bytes(SLOT_SIZE), "x") == (found, 0, found.generation == 1)
     assert isinstance(found.identity, Identity)
     assert found.owner
     assert found.num_blocks >= 0
