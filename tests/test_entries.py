@@ -99,15 +99,15 @@ def test_scan_finds_the_sealed_and_only_them(num_blocks, sealed, garbage):
     assert {b for b in range(num_blocks) if found[b]} == sealed
 
 
-states = st.sampled_from(["absent", "same", "live", "durable", "differ", "garbage"])
+states = st.sampled_from(["absent", "same", "live", "durable", "differ", "copied", "garbage"])
 
 
 @given(st.lists(states, max_size=140))
 def test_scan_pair_trusts_only_what_both_tables_say(blocks):
     n = len(blocks)
-    live, durable = table(n), EntryTable(bytearray(n * 8), 0, n, bytes(16))
-    raw_live = bytearray(n * 8)
+    raw_live, raw_durable = bytearray(n * 8), bytearray(n * 8)
     live = EntryTable(raw_live, 0, n, bytes(16))
+    durable = EntryTable(raw_durable, 0, n, bytes(15) + b"\x01")
     for block, state in enumerate(blocks):
         if state in ("same", "live", "differ"):
             live.seal(block, 5)
@@ -115,6 +115,9 @@ def test_scan_pair_trusts_only_what_both_tables_say(blocks):
             durable.seal(block, 5)
         if state == "differ":
             durable.seal(block, 6)
+        if state == "copied":
+            live.seal(block, 5)
+            raw_durable[block * 8 : block * 8 + 8] = raw_live[block * 8 : block * 8 + 8]
         if state == "garbage":
             raw_live[block * 8 + 7] = 1
     sealed, doubtful = Bitmap(n), Bitmap(n)
@@ -139,11 +142,17 @@ def test_keep_only_zeroes_the_rest(stored, kept):
 
 
 def test_copy_from_takes_a_run_and_nothing_else():
-    live, durable = table(10), table(10)
+    raw = bytearray(80)
+    live, durable = EntryTable(raw, 0, 10, bytes(16)), table(10, b"0123456789abcdef")
     for block in range(10):
         live.seal(block, block)
     durable.copy_from(live, 3, 6)
-    assert [durable.is_sealed(b) for b in range(10)] == [3 <= b < 6 for b in range(10)]
+    assert [durable.check(b, b) for b in range(10)] == [3 <= b < 6 for b in range(10)]
+    # With tags of its own; and nothing is copied that was not vouched for.
+    assert durable[4] == model(b"0123456789abcdef", 4, 4) != live[4]
+    raw[4 * 8] ^= 1
+    durable.copy_from(live, 4, 5)
+    assert durable[4] == 0
     with pytest.raises(IndexError):
         durable.copy_from(live, 3, 11)
 

@@ -186,8 +186,8 @@ cdef class EntryTable:
     def scan_pair(self, EntryTable durable not None, Bitmap sealed not None, Bitmap doubtful not None):
         """Sort the blocks of a live table (this one) by what its `durable` twin says of them.
 
-        Sets a bit of `sealed` where both are equal and right, a bit of `doubtful` where either is
-        anything else but zero: such a block's bytes must be hashed before they are believed.
+        Sets a bit of `sealed` where both are right and vouch for the same content, a bit of `doubtful` where
+        either is anything else but zero: such a block's bytes must be hashed before they are believed.
         """
         cdef int64_t block
         cdef uint64_t mine, twin
@@ -198,14 +198,21 @@ cdef class EntryTable:
             for block in range(self._num_blocks):
                 mine = lf_load64(self._table + block)
                 twin = lf_load64(durable._table + block)
-                if mine == twin and self._right(block, mine):
+                if (
+                    <uint32_t>mine == <uint32_t>twin
+                    and self._right(block, mine) and durable._right(block, twin)
+                ):
                     sealed.c_set(block)
                 elif mine or twin:
                     doubtful.c_set(block)
 
     def copy_from(self, EntryTable other not None, int64_t start, int64_t stop):
-        """Store the entries `start` to `stop` - 1 of `other`, one by one."""
+        """Vouch for the blocks `start` to `stop` - 1 as `other` does, with this table's own tags.
+
+        For those that `other` does not vouch for, this table does not from now on.
+        """
         cdef int64_t block
+        cdef uint64_t entry
         if not 0 <= start <= stop <= min(self._num_blocks, other._num_blocks):
             raise IndexError(f"blocks [{start}, {stop}) of {self._num_blocks}")
         self._check_store()
@@ -213,7 +220,12 @@ cdef class EntryTable:
             raise ValueError("this table was released: its cache is closed")
         with nogil:
             for block in range(start, stop):
-                lf_store64(self._table + block, lf_load64(other._table + block))
+                entry = lf_load64(other._table + block)
+                if other._right(block, entry):
+                    entry = lf_seal(self._key0, self._key1, block, entry)
+                else:
+                    entry = 0
+                lf_store64(self._table + block, entry)
 
     def keep_only(self, Bitmap believed not None):
         """Zero every entry whose bit is clear; answer how many of them were not zero."""

@@ -8,6 +8,8 @@ at                        what
 next multiple of 4096     durable table: entries are copied here once the block's bytes are synced
 ========================  ==========================================================================
 
+The tags of the two tables differ: a page of one that a disk writes in the other's place vouches for nothing.
+
 Its size never changes. Where a reserved page cannot fail the tables are mapped; elsewhere they are kept
 in memory and each change is written through, eight bytes at a time.
 
@@ -33,7 +35,7 @@ from largefile.errors import CacheIOError, IndexCorruptError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Index"]
+__all__ = ["Index", "durable_id", "read_header"]
 
 #: Looked at in one go: the entries of a page.
 _PAGE = 4096
@@ -62,7 +64,7 @@ class Index:
         self._mapped, self._buffer = _tables(file, self._layout.size, writable)
         blocks, file_id = header.num_blocks, header.file_id
         self.live = EntryTable(self._buffer, self._layout.live, blocks, file_id)
-        self.durable = EntryTable(self._buffer, self._layout.durable, blocks, file_id)
+        self.durable = EntryTable(self._buffer, self._layout.durable, blocks, durable_id(file_id))
 
     @classmethod
     def create(cls, file: CacheFile, header: Header) -> None:
@@ -198,6 +200,11 @@ class Index:
         first, last = offset + start * ENTRY_SIZE, offset + stop * ENTRY_SIZE
         with memoryview(self._buffer) as view, view[first:last] as piece:
             self.file.write_at(piece, first)
+
+
+def durable_id(file_id: bytes) -> bytes:
+    """What binds the entries of the durable table, as the file id binds the live ones: its complement."""
+    return bytes(255 - byte for byte in file_id)
 
 
 def read_header(file: CacheFile) -> Chosen:
