@@ -233,11 +233,9 @@ def test_generations_go_round(scene, left):
 
 
 def test_a_generation_far_from_the_others_is_not_taken_for_the_last(scene):
-    index = with_slot(
-        scene.index,
-        1 - scene.newer,
-        resealed(scene.slots(scene.index)[1 - scene.newer], generation=2**64 - 1),
-    )
+    older = 1 - scene.newer
+    far = resealed(scene.slots(scene.index)[older], generation=2**64 - 1)
+    index = with_slot(scene.index, older, far)
     assert scene.opened(index, "same boot", read_only=False) == scene.vouched(
         scene.index, "same boot", read_only=False
     )

@@ -1,8 +1,9 @@
 """The header of an index: what the file is about, in a slot of 4096 bytes.
 
-Two slots are written in turn, with generations that follow each other, so one of them is always whole, and
-tells whether the other one is what was written before it. The first 12 bytes and the checksum in the last 8 keep their places in every version to come,
-so that an older program can say "newer" where it would otherwise say "broken".
+Two slots are written in turn, with generations that follow each other: one of them is always whole, and tells
+whether the other one is what was written before it. The first 12 bytes and the checksum in the last 8 keep
+their places in every version to come, so that an older program can say "newer" where it would otherwise say
+"broken".
 """
 
 from __future__ import annotations
