@@ -223,6 +223,18 @@ def test_that_another_machine_had_written_here(tmp_path):
     assert believed(tmp_path) == DURABLE | LIVE | {11}
 
 
+def test_that_another_machine_writes_here_and_a_follower_looks_on(tmp_path):
+    make_scene(tmp_path, "killed")
+    with reopen(tmp_path, read_only=True) as follower:
+        other = reopen(tmp_path, ops=OtherBoot())
+        put(other, CONTENT, 11)
+        leave(other)
+        spoil(tmp_path, 11)
+        lose_last_header(tmp_path)
+        with pytest.raises(UncachedRangeError):
+            follower.read_at(BLOCK, 11 * BLOCK)
+
+
 def test_that_a_sync_had_failed(tmp_path):
     make_scene(tmp_path, "killed")
     cache = reopen(tmp_path)

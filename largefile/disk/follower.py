@@ -163,4 +163,4 @@ class FollowerCache(CacheReads):
         if header.generation != self._generation:
             self._generation = header.generation
             self._live = counts_live(self._index, self._facts)
-        return self._live
+        return self._live and self._index.certain

@@ -228,11 +228,13 @@ def choose(first: bytes, second: bytes, path: str) -> Chosen:
         raise faults[0]
     if len(found) == 1:
         header, slot = found[0]
-        return Chosen(header, slot, header.generation == 1 and not any((second, first)[slot]))
+        other = second if slot == 0 else first
+        return Chosen(header, slot, header.generation == 1 and not any(other))
     (one, _), (two, _) = found
     if one.follows(two) or two.follows(one):
         return Chosen(one, 0, True) if one.follows(two) else Chosen(two, 1, True)
-    return Chosen(*max(found, key=lambda one: one[0].generation), False)
+    header, slot = max(found, key=lambda each: each[0].generation)
+    return Chosen(header, slot, False)
 
 
 def _decode(slot: bytes) -> Header:

@@ -168,7 +168,8 @@ def hash_block(
 
 
 def counts_live(index: Index, facts: Facts) -> bool:
-    """Whether a live entry proves its block: it was written in this boot, over this file."""
+    """Whether a live entry proves its block: it was written in this boot, over this file; if the header is
+    the last one."""
     header = index.header
     if header.mount and facts.mount and header.mount != facts.mount:
         return False
@@ -176,7 +177,6 @@ def counts_live(index: Index, facts: Facts) -> bool:
         bool(facts.boot)
         and header.boot == canonical_boot(facts.boot)
         and header.state is not State.POISONED
-        and index.certain
         and is_data_of(header, facts)
     )
 
