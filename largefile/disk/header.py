@@ -227,14 +227,14 @@ def choose(first: bytes, second: bytes, path: str) -> Chosen:
     if not found:
         raise faults[0]
     if len(found) == 1:
-        header, slot = found[0]
-        other = second if slot == 0 else first
-        return Chosen(header, slot, header.generation == 1 and not any(other))
+        header, number = found[0]
+        other = (second, first)[number]
+        return Chosen(header, number, header.generation == 1 and not any(other))
     (one, _), (two, _) = found
     if one.follows(two) or two.follows(one):
         return Chosen(one, 0, True) if one.follows(two) else Chosen(two, 1, True)
-    header, slot = max(found, key=lambda each: each[0].generation)
-    return Chosen(header, slot, False)
+    header, number = max(found, key=lambda each: each[0].generation)
+    return Chosen(header, number, False)
 
 
 def _decode(slot: bytes) -> Header:
