@@ -91,3 +91,18 @@ def test_good_ends_with_room_left_say_nothing():
     for _ in range(1000):
         ceiling.ended_well(2)
     assert ceiling.level == 3
+
+
+@given(st.integers(1, 20), st.integers(0, 30), st.integers(0, STEADY - 1))
+def test_a_refusal_above_the_level_says_nothing_new(level, more, ends):
+    """Transfers that were under way when the level was learnt may still be refused."""
+    ceiling = Ceiling()
+    burst(ceiling, level + 1, level)
+    for _ in range(ends):
+        ceiling.ended_well(level)
+    ceiling.refused(level + 1 + more)
+    ceiling.confirm()
+    assert (ceiling.level, ceiling.known, ceiling.lessons, ceiling.sure) == (level, level, 1, False)
+    for _ in range(STEADY - ends):  # and the good ends before it still count
+        ceiling.ended_well(level)
+    assert ceiling.level == level + 1

@@ -183,6 +183,13 @@ def test_another_digest_is_another_version_and_one_of_another_kind_says_nothing(
     assert "Repr-Digest sha256:" in identity(SAID).describe()
 
 
+def test_two_words_agree_by_what_they_say_and_not_by_where():
+    assert SAID.agrees(SAID._replace(field="Digest"))
+    for other in (ELSE, ANOTHER_WAY, None):
+        assert not SAID.agrees(other)
+        assert SAID.contradicts(other) == (other is ELSE)
+
+
 def test_the_servers_word_is_not_the_callers():
     assert identity(SAID).compare(identity(None, digest=ELSE.digest)) is Match.EQUAL
     assert identity(SAID).verified_by == "strong-etag"

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from largefile.rules.hosts import BELIEVED, Host, HostTable
+from largefile.errors import ThrottledError
+from largefile.rules.hosts import BELIEVED, Host, HostTable, too_long
 from largefile.testing.server import LoopbackServer
 from largefile.wire.hosts import HOSTS
 
@@ -98,6 +99,23 @@ def test_a_forks_child_knows_the_hosts_and_is_not_locked_out():
             known.close(7.0)
             os._exit(0 if known is host and known.opens_at == 7.0 else 1)
         assert wait_for(pid) == 0
+
+
+def test_locks_that_nobody_is_left_to_release_are_made_anew():
+    table = HostTable()
+    host = table.of("http://a.example/")
+    host.close(5.0)
+    with table._lock, host._lock:
+        table.renew_locks()
+        assert table.of("http://a.example/") is host
+        host.close(7.0)
+    assert host.opens_at == 7.0
+
+
+def test_who_is_not_waited_for_is_named_with_the_time():
+    error = too_long("http://a.example", 3599.6)
+    assert isinstance(error, ThrottledError)
+    assert "http://a.example wants no request for 3600 s" in str(error)
 
 
 def wait_for(pid):

@@ -146,6 +146,15 @@ def test_another_version_is_never_used(response):
     assert verdict.error.wanted == PINNED.describe()
 
 
+def test_of_two_edges_with_other_etags_a_digest_will_tell_and_of_anything_else_it_will_not():
+    other_etag = answer(206, "bytes 10-19/100", etag='"b"')
+    assert ask(other_etag).kind is Kind.CHANGED
+    assert ask(other_etag, vouched=True).kind is Kind.ACCEPT
+    for also in ({"last_modified": TUESDAY}, {"content_range": "bytes 10-19/101"}):
+        response = answer(206, **{"content_range": "bytes 10-19/100", "etag": '"b"', **also})
+        assert ask(response, vouched=True).kind is Kind.CHANGED
+
+
 @pytest.mark.parametrize(
     "response",
     [

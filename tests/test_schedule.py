@@ -23,8 +23,10 @@ from schedule_world import (
 )
 
 from largefile.core.bitmap import Bitmap
+from largefile.rules.parked import Run
 from largefile.rules.patience import Patience
 from largefile.rules.schedule import DRAINING, FINISHED, Scheduler, Span, Start, Stop, Wait
+from largefile.rules.spans import SpanPlan
 
 # --- the size and the order of spans -------------------------------------------------------------
 
@@ -503,3 +505,29 @@ def test_delays_double_up_to_their_cap_and_are_spread_over_the_upper_half(failur
     full = Patience(concurrency=1, tries=5, backoff=backoff).delay(failures)
     assert full <= 30.0
     assert full / 2 <= patience.delay(failures) <= full
+
+
+# --- what waits, and comes by another way ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("fresh_first", [False, True])
+def test_of_what_waits_only_what_is_still_missing_is_asked_for(fresh_first):
+    bitmap = Bitmap(20)
+    plan = SpanPlan(bitmap, max_blocks=20)
+    for run in (Run(0, 4), Run(6, 12)):
+        plan.landed(run.first, run.stop)
+        plan.park(run, 0.0)
+    plan.landed(12, 20)
+    plan.landed(4, 6)
+    bitmap.set_run(0, 4)
+    bitmap.set_run(7, 9)
+    asked = []
+    while (run := plan.take(1.0, shares=1, idle=True, fresh_first=fresh_first)) is not None:
+        asked += range(run.first, run.stop)
+    assert asked == [6, 9, 10, 11]
+
+
+def test_a_transfer_that_nobody_started_is_the_callers_mistake():
+    scheduler, _ = scheduler_for(10)
+    with pytest.raises(ValueError, match="not in flight"):
+        scheduler.ended(Span(0, 1), None, 0.0)

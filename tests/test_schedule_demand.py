@@ -527,6 +527,39 @@ def test_parked_runs_are_kept_by_date_and_place_and_found_by_block(entries, data
     assert (len(parked), parked.num_blocks, parked.at(0)) == (0, 0, None)
 
 
+def test_three_silences_in_a_row_are_told_to_who_waits_and_the_next_one_is_served():
+    scheduler, bitmap = on_demand(4, concurrency=1, stall_timeout=20.0, tries=9)
+    now = 0.0
+    scheduler.demand(0, 1, now)
+    scheduler.demand(2, 4, now)
+    for number in range(3):
+        span = starts(scheduler, now)[0][0]
+        now += 20.0
+        assert scheduler.next_action(now) == Stop(span, "stalled")
+        scheduler.ended(span, None, now)
+        assert refused_blocks(scheduler) == ([] if number < 2 else [0, 2, 3])
+        now += 20.0
+    assert scheduler.error is None
+    assert scheduler.next_action(now) == IDLE
+    assert scheduler.demand(0, 1, now)
+    server = DemandServer(scheduler, bitmap, all_of)
+    server.now = now
+    server.run()
+    assert bitmap[0]
+
+
+def test_what_came_by_another_way_while_it_waited_is_not_asked_for():
+    bitmap = Bitmap(20)
+    plan = DemandPlan(bitmap, max_blocks=4)
+    plan.demand(2, 5, 0.0)
+    plan.demand(9, 11, 1.0)
+    bitmap.set_run(2, 5)
+    run = plan.take(2.0, shares=1, idle=True)
+    assert (run.first, run.stop) == (9, 11)
+    assert plan.take(2.0, shares=1, idle=True) is None
+    assert plan.exhausted
+
+
 def test_small_steps_of_a_reader_are_answered_in_large_ones():
     plan = DemandPlan(Bitmap(100), max_blocks=64, min_blocks=16)
     for block in range(40):

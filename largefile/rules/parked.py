@@ -30,10 +30,10 @@ class Waiting(NamedTuple):
 
 
 class Parked:
-    """Waiting runs, by date and then by place; runs of one date and place in the order they came.
+    """Waiting runs, by date and then by place.
 
-    They do not overlap, so a block is found by its place. Each step costs a search and a move of memory,
-    since a reader may ask for ten thousand ranges at once.
+    They do not overlap, so a block is found by its place, and no two are of one place. Each step costs a
+    search and a move of memory, since a reader may ask for ten thousand ranges at once.
 
     Examples
     --------
@@ -79,11 +79,7 @@ class Parked:
     def remove(self, waiting: Waiting) -> None:
         """It waits no more."""
         dated = bisect_left(self._by_date, _date_and_place(waiting), key=_date_and_place)
-        while self._by_date[dated] is not waiting:
-            dated += 1
         placed = bisect_left(self._by_place, waiting.run.first, key=_place)
-        while self._by_place[placed] is not waiting:
-            placed += 1
         del self._by_date[dated], self._by_place[placed]
         self.num_blocks -= waiting.run.stop - waiting.run.first
 
