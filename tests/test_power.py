@@ -68,7 +68,7 @@ def test_a_commit_that_syncs_nothing_is_seen(monkeypatch):
 
 
 def test_live_entries_that_are_believed_after_another_boot_are_seen(monkeypatch):
-    monkeypatch.setattr(recovery, "_same_boot", lambda index, facts: True)
+    monkeypatch.setattr(recovery, "counts_live", lambda index, facts: True)
     assert Outcome.CORRUPT in outcomes("first")
 
 
@@ -242,7 +242,7 @@ def test_the_command_tells_by_story_and_in_sum():
 
 
 def test_the_command_says_what_is_wrong_and_fails(monkeypatch):
-    monkeypatch.setattr(recovery, "_same_boot", lambda index, facts: True)
+    monkeypatch.setattr(recovery, "counts_live", lambda index, facts: True)
     answer = run("--states", "400", "--json")
     assert answer.exit_code == 1
     told = json.loads(answer.stdout)

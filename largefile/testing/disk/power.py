@@ -350,11 +350,11 @@ def mount(state: State, folder: Path, inodes: Sequence[int]) -> None:
 
 
 def _moved(slot: bytes, inodes: dict[int, int]) -> bytes | None:
-    """A header that names the data file by the number that it has here."""
+    """A header that names the data file by the number that it has here, and not by when it was made."""
     with contextlib.suppress(IndexCorruptError):
         header = decode(slot, "")
         if header.inode:
-            return encode(replace(header, inode=inodes.get(header.inode, _NOWHERE)))
+            return encode(replace(header, inode=inodes.get(header.inode, _NOWHERE), birth=0))
     return None
 
 
