@@ -323,7 +323,7 @@ def test_an_index_of_a_newer_format(server, partial, tmp_path, dest):
         data[at : at + SLOT_SIZE] = newer(bytes(data[at : at + SLOT_SIZE]), 2)
     index.write_bytes(data)
     before = snapshot(tmp_path)
-    with pytest.raises(IndexVersionError, match=r"2\.0.*reads format 1"):
+    with pytest.raises(IndexVersionError, match=r"2\.1.*reads format 1"):
         get(server, dest)
     with pytest.raises(IndexVersionError):
         get(server, dest, resume=False)

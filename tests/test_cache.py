@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from largefile.core.ranges import ByteRange
-from largefile.disk.cache import DownloadCache, LocalDownloadCache
+from largefile.disk.cache import DownloadCache, LocalDownloadCache, _after_fork_in_child
 from largefile.disk.create import create_cache_files
 from largefile.disk.fileops import FileOps
 from largefile.disk.files import CacheFile
@@ -424,7 +424,7 @@ def test_a_forgotten_cache_leaves_no_lock_behind(tmp_path):
 
 CHILD = """
 import sys
-from largefile.disk.cache import LocalDownloadCache
+from largefile.disk.cache import LocalDownloadCache, _after_fork_in_child
 cache = LocalDownloadCache.open(sys.argv[1], sys.argv[2])
 cache.write_at(b"a" * 64, 0)
 cache.write_at(b"b" * 36, 64)
@@ -577,6 +577,44 @@ def test_an_injected_file_of_the_wrong_size_is_refused():
         with pytest.raises(PartialFileError):
             LocalDownloadCache(MemoryFile(size), index)
     assert not index.closed
+
+
+def test_injected_files_are_closed_with_the_cache_and_have_no_lock():
+    data, index = MemoryFile(100), MemoryFile()
+    Index.create(index, Header(100, 64, bytes(16)))
+    with LocalDownloadCache(data, index) as cache:
+        assert cache.lock_kind == "none"
+        put(cache, CONTENT[:100], 1)
+        cache._after_fork()  # nothing to let go of
+        with pytest.raises(CachePoisonedError, match="forked"):
+            cache.read_at(1, 64)
+    assert data.closed
+    assert index.closed
+    with LocalDownloadCache(data, index) as cache:
+        assert present(cache) == {1}
+
+
+def test_what_a_fork_inherits_is_of_no_use_and_says_why(tmp_path):
+    cache = new_cache(tmp_path, 100, 64)
+    put(cache, CONTENT[:100], 1)
+    _after_fork_in_child()
+    for call in (cache.commit, lambda: cache.read_at(1, 64), lambda: put(cache, CONTENT, 0)):
+        with pytest.raises(CachePoisonedError, match="forked"):
+            call()
+    cache.close()
+    with reopen(tmp_path) as cache:
+        assert present(cache) == {1}
+        assert not cache._index.header.clean
+
+
+@pytest.mark.parametrize(("option", "value"), [("reserve", "some"), ("write_path", "straight")])
+def test_an_option_that_does_not_exist_is_the_callers_mistake(tmp_path, option, value):
+    new_cache(tmp_path, 100, 64).close()
+    before = (tmp_path / "x.part.idx").read_bytes()
+    with pytest.raises(ValueError, match=value):
+        reopen(tmp_path, **{option: value})
+    assert (tmp_path / "x.part.idx").read_bytes() == before
+    reopen(tmp_path).close()  # and nothing is left locked
 
 
 def test_a_follower_leaves_no_descriptor_to_the_garbage_collector(tmp_path):

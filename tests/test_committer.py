@@ -234,6 +234,25 @@ def test_a_failed_commit_ends_the_committer_and_is_raised_once_it_is_closed(tmp_
     cache.close()
 
 
+def test_the_error_that_ended_a_download_is_not_hidden_by_that_of_the_last_commit(tmp_path, caplog):
+    ops = Failing()
+
+    def download(cache, block, error=None):
+        ops.which = "nothing"
+        with cache, Committer(cache, interval=3600):
+            put(cache, CONTENT, block)
+            ops.which = ".part"
+            if error is not None:
+                raise error
+
+    with pytest.raises(ZeroDivisionError):
+        download(new_cache(tmp_path, 1000, BLOCK, ops=ops), 1, ZeroDivisionError())
+    assert "the last commit failed" in caplog.text
+    ops.which = "nothing"
+    with pytest.raises(CachePoisonedError):
+        download(reopen(tmp_path, ops=ops), 2)
+
+
 def test_without_durability_nothing_is_synced_before_the_end(tmp_path):
     ops = Log()
     with new_cache(tmp_path, SIZE, BLOCK, ops=ops, durable=False) as cache:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import struct
 from pathlib import Path
@@ -27,7 +28,9 @@ from disk_helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from largefile.core.bitmap import Bitmap
 from largefile.core.entries import seal_of
+from largefile.disk.fileops import FileOps
 from largefile.disk.files import LocalFile
 from largefile.disk.header import SLOT_SIZE, Header, Layout, State, choose, decode, encode
 from largefile.disk.index import Index, read_header
@@ -222,12 +225,83 @@ def test_an_index_that_is_written_through_has_the_bytes_of_a_mapped_one():
                 index.seal(block, block * 1_000_003)
             index.make_durable(0, 6)
             index.forget(5)
+            index.seal(0, 1)
+            index.restore(0)
             index.seal(6, 1)
+            index.seal(7, 7)
+            index.keep_only(bits(0, 6, 15), durable=bits(0, 6))
+            index.keep_only(bits(0, 6))
             index.write_header(state=State.POISONED)
             index.release()
             mapped_or_not.append(file.read_at(100_000, 0))
             file.close()
     assert mapped_or_not[0] == mapped_or_not[1]
+    live, durable = (struct.unpack_from("<16Q", mapped_or_not[0], at) for at in (8192, 12288))
+    assert [block for block in range(16) if live[block]] == [0, 6]
+    assert [block for block in range(16) if durable[block]] == [0]
+    assert live[0] == seal_of(header.file_id, 0, 0)
+
+
+def bits(*blocks):
+    found = Bitmap(16)
+    for block in blocks:
+        found.set(block)
+    return found
+
+
+class NoRoom(MemoryFile):
+    """A file whose room can not be reserved."""
+
+    def allocate(self, offset: int, size: int) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 16, 300_000])
+def test_where_no_room_can_be_reserved_an_index_is_written_whole(blocks):
+    header = Header(64 * blocks, 64, b"0123456789abcdef")
+    reserved, written = MemoryFile(), NoRoom()
+    for file in (reserved, written):
+        Index.create(file, header)
+    assert written.bytes == reserved.bytes
+    assert len(written.bytes) == Layout.of(blocks).size
+
+
+def test_an_injected_index_can_be_read_by_who_does_not_write_it():
+    file = MemoryFile()
+    Index.create(file, Header(1000, BLOCK, b"0123456789abcdef"))
+    writer = Index.open(file, writable=True)
+    writer.seal(3, 7)
+    reader = Index.open(file, writable=False)
+    assert [block for block in range(16) if reader.live.is_sealed(block)] == [3]
+    for index in (writer, reader):
+        index.drop_pages()  # it has none of the file's
+        index.release()
+
+
+class NoMap(FileOps):
+    """A filesystem without maps."""
+
+    def mmap(self, fd, offset, size, path="", *, writable):
+        raise CacheIOError(errno.ENODEV, "map", path)
+
+
+def test_a_follower_needs_no_map_to_see_what_is_there(tmp_path):
+    with new_cache(tmp_path, 1000, BLOCK, ops=PlainFs()) as cache:
+        put(cache, CONTENT, 2)
+        with reopen(tmp_path, read_only=True, ops=NoMap()) as follower:
+            assert present(follower) == {2}
+            assert follower.read_at(5, 2 * BLOCK) == CONTENT[2 * BLOCK :][:5]
+
+
+def test_an_index_that_became_anothers_is_not_followed(tmp_path):
+    new_cache(tmp_path, 1000, BLOCK).close()
+    other = tmp_path / "other"
+    other.mkdir()
+    new_cache(other, 1000, BLOCK).close()
+    with reopen(tmp_path, read_only=True) as follower:
+        (tmp_path / "x.part.idx").write_bytes((other / "x.part.idx").read_bytes())
+        with pytest.raises(IndexCorruptError, match="another download"):
+            follower.refresh()
 
 
 @given(st.integers(0, 2 * SLOT_SIZE * 8 - 1), st.booleans())

@@ -529,5 +529,7 @@ def test_of_what_waits_only_what_is_still_missing_is_asked_for(fresh_first):
 
 def test_a_transfer_that_nobody_started_is_the_callers_mistake():
     scheduler, _ = scheduler_for(10)
-    with pytest.raises(ValueError, match="not in flight"):
-        scheduler.ended(Span(0, 1), None, 0.0)
+    for act in (scheduler.ended, scheduler.progress):
+        with pytest.raises(ValueError, match="not in flight"):
+            act(Span(0, 1), None, 0.0)
+    assert starts(scheduler)[0][0].first_block == 0
