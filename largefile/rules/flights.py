@@ -71,9 +71,6 @@ class Flights:
     def __iter__(self) -> Iterator[Flight]:
         return iter(self._flights.values())
 
-    def __contains__(self, span: Span) -> bool:
-        return span in self._flights
-
     def __getitem__(self, span: Span) -> Flight:
         if span not in self._flights:
             raise ValueError(f"{span} is not in flight")
