@@ -246,7 +246,7 @@ def test_the_error_that_ended_a_download_is_not_hidden_by_that_of_the_last_commi
                 raise error
 
     with pytest.raises(ZeroDivisionError):
-        download(new_cache(tmp_path, 1000, BLOCK, ops=ops), 1, ZeroDivisionError())
+        download(new_cache(tmp_path, SIZE, BLOCK, ops=ops), 1, ZeroDivisionError())
     assert "the last commit failed" in caplog.text
     ops.which = "nothing"
     with pytest.raises(CachePoisonedError):

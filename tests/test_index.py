@@ -208,7 +208,9 @@ def test_the_bytes_of_an_index_are_these(tmp_path):
     assert header.mtime == (tmp_path / "x.part").stat().st_mtime_ns
     other_id = bytes(byte ^ 0xFF for byte in header.file_id)
     for at, bound_to in ((8192, header.file_id), (12288, other_id)):
-        entry = seal_of(bound_to, 3, xxhash.xxh3_64_intdigest(CONTENT[3 * BLOCK : 4 * BLOCK])).to_bytes(8, "little")
+        entry = seal_of(bound_to, 3, xxhash.xxh3_64_intdigest(CONTENT[3 * BLOCK : 4 * BLOCK])).to_bytes(
+            8, "little"
+        )
         assert raw[at : at + 128] == bytes(24) + entry + bytes(96)
     assert not any(raw[8192 + 128 : 12288])
 
@@ -268,7 +270,7 @@ def test_where_no_room_can_be_reserved_an_index_is_written_whole(blocks):
 
 def test_an_injected_index_can_be_read_by_who_does_not_write_it():
     file = MemoryFile()
-    Index.create(file, Header(1000, BLOCK, b"0123456789abcdef"))
+    Index.create(file, Header(SIZE, BLOCK, b"0123456789abcdef"))
     writer = Index.open(file, writable=True)
     writer.seal(3, 7)
     reader = Index.open(file, writable=False)
@@ -286,7 +288,7 @@ class NoMap(FileOps):
 
 
 def test_a_follower_needs_no_map_to_see_what_is_there(tmp_path):
-    with new_cache(tmp_path, 1000, BLOCK, ops=PlainFs()) as cache:
+    with new_cache(tmp_path, SIZE, BLOCK, ops=PlainFs()) as cache:
         put(cache, CONTENT, 2)
         with reopen(tmp_path, read_only=True, ops=NoMap()) as follower:
             assert present(follower) == {2}
@@ -294,10 +296,10 @@ def test_a_follower_needs_no_map_to_see_what_is_there(tmp_path):
 
 
 def test_an_index_that_became_anothers_is_not_followed(tmp_path):
-    new_cache(tmp_path, 1000, BLOCK).close()
+    new_cache(tmp_path, SIZE, BLOCK).close()
     other = tmp_path / "other"
     other.mkdir()
-    new_cache(other, 1000, BLOCK).close()
+    new_cache(other, SIZE, BLOCK).close()
     with reopen(tmp_path, read_only=True) as follower:
         (tmp_path / "x.part.idx").write_bytes((other / "x.part.idx").read_bytes())
         with pytest.raises(IndexCorruptError, match="another download"):
