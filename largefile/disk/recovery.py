@@ -6,7 +6,7 @@ found                               then
 the boot in which it was written    a live entry with a right tag counts, unread: the page cache has
                                     outlived the process; any other entry that is not zero is hashed,
                                     and kept if it vouches
-another boot, or no boot id         unread only where live == durable and the tag is right; any other
+another boot, or no boot id         unread only where live and durable vouch for the same; any other
                                     entry that is not zero is hashed, and kept if it vouches; all of them
                                     where blocks share pages, as one that is being written when the power
                                     goes may take its neighbours' bytes with it
