@@ -18,7 +18,9 @@ from largefile.disk.index import durable_id
 from largefile.errors import LargeFileError
 from largefile.rules.identity import Identity
 
-SIZE, BLOCK, BLOCKS = 1000, 64, 16
+#: Whole pages: others are never believed unread after another boot.
+BLOCK, BLOCKS = 4096, 16
+SIZE = (BLOCKS - 1) * BLOCK + 1000
 CONTENT = noise(SIZE)
 URL = "https://example.org/a/file"
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
@@ -39,6 +41,7 @@ class Scene:
     index: bytes
     data: bytes
     mtime: int
+    lost: set[int] = field(default_factory=set)  #: whose bytes are damaged at this moment
     header: Header = field(init=False)
     #: The right entry of each block, in the live and in the durable table.
     right: list[tuple[int, int]] = field(init=False)
@@ -64,11 +67,12 @@ class Scene:
     def put_back(self, index: bytes, lost: set[int]) -> None:
         data_path, index_path = names(self.base)
         Path(index_path).write_bytes(index)
-        data = bytearray(self.data)
-        for block in lost:
-            data[block * BLOCK : block * BLOCK + 8] = b"\xee" * 8
-        with Path(data_path).open("r+b") as file:
-            file.write(data)
+        if lost != self.lost:  # nothing else changes the data
+            data, self.lost = bytearray(self.data), lost
+            for block in lost:
+                data[block * BLOCK : block * BLOCK + 8] = b"\xee" * 8
+            with Path(data_path).open("r+b") as file:
+                file.write(data)
         os.utime(data_path, ns=(self.mtime, self.mtime))
 
     def opened(self, index: bytes, boot: str, *, read_only: bool) -> set[int] | type[LargeFileError]:
