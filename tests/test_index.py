@@ -602,3 +602,25 @@ def test_an_owner_file_of_a_process_that_is_gone_is_taken_over(tmp_path, text):
     else:
         reopen(tmp_path, ops=NoFlock()).close()
         assert not owner.exists()
+
+
+@pytest.mark.parametrize("number", [errno.EFAULT, errno.EIO])
+def test_a_page_that_can_not_be_stored_to_is_an_error_and_no_signal(tmp_path, monkeypatch, number):
+    cache = new_cache(tmp_path, SIZE, BLOCK)
+    with monkeypatch.context() as broken:
+        broken.setattr("largefile.disk.index.prefault", lambda *place: number)
+        with pytest.raises(CacheIOError) as caught:
+            put(cache, CONTENT, 3)
+    assert caught.value.errno == errno.EIO
+    assert present(cache) == set()
+    leave(cache)
+    with reopen(tmp_path) as cache:
+        assert present(cache) == set()
+
+
+def test_a_system_that_can_not_try_a_page_stores_without(tmp_path, monkeypatch):
+    monkeypatch.setattr("largefile.disk.index.prefault", lambda *place: errno.EINVAL)
+    with new_cache(tmp_path, SIZE, BLOCK) as cache:
+        put(cache, CONTENT, 3)
+    with reopen(tmp_path) as cache:
+        assert present(cache) == {3}
