@@ -47,7 +47,7 @@ def remove_old(data: str, index: str, ops: FileOps) -> Lock:
             try:
                 supersede(file)
             except IndexCorruptError:  # there is nothing to write in, if its maker has only begun
-                if not _is_unborn(file, _stat(data, ops)):
+                if not _is_unborn(file, data, ops):
                     raise
             _unlink_in_turn(data, index, ops)
         undo.pop_all()
@@ -71,8 +71,7 @@ def remove_unborn(
     with contextlib.closing(_open(index_path, ops)) as file:
         lock = take_lock(file)
         try:
-            unborn = _is_unborn(file, _stat(data_path, ops), ops.birth(data_path))
-            if unborn:
+            if unborn := _is_unborn(file, data_path, ops):
                 _unlink_in_turn(data_path, index_path, ops)
         finally:
             lock.release()
@@ -97,14 +96,15 @@ def _unlink_in_turn(data: str, index: str, ops: FileOps) -> None:
     ops.unlink(index, missing_ok=True)
 
 
-def _is_unborn(index: LocalFile, data: os.stat_result | None, birth: int) -> bool:
+def _is_unborn(index: LocalFile, path: str, ops: FileOps) -> bool:
+    data = _stat(path, ops)
     empty = data is None or not data.st_size
     try:
         header = read_header(index).header
     except IndexCorruptError:
         return empty and _was_being_made(index)
     if header.state is State.SUPERSEDED:
-        return data is None or empty or is_data_of(header, Facts("", data.st_ino, birth=birth))
+        return data is None or empty or is_data_of(header, Facts("", data.st_ino, birth=ops.birth(path)))
     return empty and header.inode == 0 and (header.content_size > 0 or data is None)
 
 
