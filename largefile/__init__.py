@@ -34,6 +34,7 @@ _HOMES = {
         "DestinationExistsError",
         "DestinationInUseError",
         "DigestMismatchError",
+        "EngineDiedError",
         "IncompleteError",
         "IndexCorruptError",
         "IndexVersionError",
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
     from largefile.errors import DestinationExistsError as DestinationExistsError
     from largefile.errors import DestinationInUseError as DestinationInUseError
     from largefile.errors import DigestMismatchError as DigestMismatchError
+    from largefile.errors import EngineDiedError as EngineDiedError
     from largefile.errors import IncompleteError as IncompleteError
     from largefile.errors import IndexCorruptError as IndexCorruptError
     from largefile.errors import IndexVersionError as IndexVersionError

@@ -26,6 +26,7 @@ __all__ = [
     "DestinationExistsError",
     "DestinationInUseError",
     "DigestMismatchError",
+    "EngineDiedError",
     "IncompleteError",
     "IndexCorruptError",
     "IndexVersionError",
@@ -388,6 +389,27 @@ class IncompleteError(TransferError):
 
 class CancelledError(TransferError):
     """The download was cancelled; the partial file is kept."""
+
+
+class EngineDiedError(LargeFileError):
+    """The process of an isolated download ended before its work did; the partial file is kept.
+
+    Attributes
+    ----------
+    returncode : int or None
+        As `subprocess.Popen` has it: the exit code, or the negative number of the signal that ended it;
+        None where it did not even start.
+    """
+
+    resumable = True
+
+    def __init__(self, reason: str, returncode: int | None = None) -> None:
+        super().__init__(reason, returncode)
+        self.reason = reason
+        self.returncode = returncode
+
+    def __str__(self) -> str:
+        return f"the process of the download died: {self.reason}"
 
 
 # --- us ------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ async def download(
     ----------
     url, dest, into, options
         See `largefile.download`. `threads` is 1 here by default, so that the loop's thread has to share the
-        interpreter with fewer.
+        interpreter with fewer; with `isolate` it shares it with none, and they are as many as elsewhere.
 
     Returns
     -------
@@ -89,7 +89,8 @@ async def download(
     """
     if "progress" in options:
         options["progress"] = on_loop(options["progress"])
-    options.setdefault("threads", 1)
+    if not options.get("isolate"):
+        options.setdefault("threads", 1)
     downloading = _Downloading(url, dest, into, options)
     return await Worker(downloading.run).result(downloading.stop)
 
