@@ -121,6 +121,7 @@ SAMPLES = {
     "DestinationExistsError": (13, errors.DestinationExistsError("x")),
     "DestinationInUseError": (14, errors.DestinationInUseError("x", "a", "b")),
     "DigestMismatchError": (10, errors.DigestMismatchError("x", "a", "b")),
+    "EngineDiedError": (1, errors.EngineDiedError("it ended with exit code 1", 1)),
     "IncompleteError": (7, errors.IncompleteError("missing")),
     "IndexCorruptError": (14, errors.IndexCorruptError("x", "no header")),
     "IndexVersionError": (14, errors.IndexVersionError("x", "9.0")),
