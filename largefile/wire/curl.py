@@ -29,6 +29,7 @@ import pycurl
 from largefile.core.sink import BlockSink
 from largefile.events import Answered, Ended, Fetch, Outcome, Response
 from largefile.rules.content_range import content_length
+from largefile.wire.contention import Contention
 from largefile.wire.door import Door
 from largefile.wire.proxies import without_proxy
 from largefile.wire.transport import Accept
@@ -222,6 +223,7 @@ class CurlTransport:
         self._wake_w.setblocking(False)
         self._poller.register(self._wake_r.fileno(), select.POLLIN)
         self._closed = False
+        self._contention = Contention(time.monotonic())
         _transports.add(self)
 
     @property
@@ -293,6 +295,7 @@ class CurlTransport:
             now = time.monotonic()
             due = deadline if self._timer is None else min(deadline, self._timer)
             ready = self._poller.poll(max(0.0, due - now))
+            self._contention.polled(now, time.monotonic())
             woken = self._act(ready)
             if self._timer is not None and time.monotonic() >= self._timer:
                 self._timer = None
