@@ -1,0 +1,120 @@
+"""A download beside one busy Python thread: in the same process, in a process of its own, and by curl.
+
+    python bench/company.py [--size 512M] [--rounds 7] [--folder DIR] [--json FILE]
+
+Each runs alone, beside a thread that computes in the process that started it, and beside a process that
+computes. The thread takes from a download in the same process both the interpreter and a processor, the
+process only a processor: what is between these two is the interpreter's lock (GIL), and the rest is cores.
+curl has no Python in it, so what it loses is what this machine takes from anybody. Every round runs each case
+once, beginning with another one; a round before the first warms up. The time is the one that the caller
+waits, with the start of the process where one is started, and without the imports of the caller. Every
+output is compared by SHA-256.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+from children import measured
+from measure import facts, filesystem, keep_bytecode
+from tables import Run, by_contender, head, median, of, row, size_text
+from transfers import NAME, check_space
+from web import Nginx, make_random, parse_size, read_through, sha256
+
+PROGRAM = """
+import subprocess, threading, time
+from largefile import download
+
+spinning = True
+
+def spin():
+    count = 0
+    while spinning:
+        count += 1
+
+how, url, dest = words["how"], words["url"], words["dest"]
+company = None
+if words["company"] == "thread":
+    threading.Thread(target=spin, daemon=True).start()
+elif words["company"] == "process":
+    company = subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
+try:
+    began = time.perf_counter()
+    if how == "curl":
+        subprocess.run(["curl", "-q", "-s", "-S", "-f", "-o", dest, url], check=True)
+    else:
+        download(url, dest, durable=False, proxy="", isolate=how == "isolated")
+    took = time.perf_counter() - began
+finally:
+    spinning = False
+    if company is not None:
+        company.kill()
+        company.wait()
+found(took=took)
+"""
+WAYS = {"in-process": "largefile", "isolated": "largefile, isolate=True", "curl": "curl"}
+COMPANY = {"alone": "alone", "thread": "beside a thread", "process": "beside a process"}
+
+
+def case(how: str, company: str) -> str:
+    return f"{how} {company}"
+
+
+def run_all(url: str, dest: Path, digest: str, rounds: int) -> list[Run]:
+    cases = [(how, company) for how in WAYS for company in COMPANY]
+    runs: list[Run] = []
+    for number in range(rounds + 1):
+        start = number % len(cases)
+        for how, company in cases[start:] + cases[:start]:
+            subprocess.run(["sync"], check=True)  # what the one before still owed the disk
+            _, said = measured(PROGRAM, how=how, company=company, url=url, dest=str(dest))
+            if sha256(dest) != digest:
+                raise RuntimeError(f"{case(how, company)} made other bytes")
+            dest.unlink()
+            if number:
+                runs.append({"contender": case(how, company), "round": number, "took": said["took"]})
+        print(f"  round {number} of {rounds}" if number else "  warm", flush=True)
+    return runs
+
+
+def table(runs: list[Run], size: int) -> list[str]:
+    """Medians, and for each way the speed beside company as a part of its speed alone."""
+    found = by_contender(runs)
+    lines = head(size_text(size), *(f"{text}, s" for text in COMPANY.values()), "thread", "process")
+    for how, name in WAYS.items():
+        times = {company: median(found[case(how, company)], of("took")) for company in COMPANY}
+        parts = (f"{times['alone'] / times[company]:.2f}" for company in ("thread", "process"))
+        lines.append(row(name, *(f"{took:.2f}" for took in times.values()), *parts))
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=parse_size, default=512 << 20, help="bytes, or 512M, 1G; default 512M")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to use")
+    parser.add_argument("--json", type=Path, help="write the data here")
+    asked = parser.parse_args()
+    check_space(asked.folder, 3 * asked.size)
+    with tempfile.TemporaryDirectory(dir=asked.folder, prefix="largefile-bench-") as name:
+        base = Path(name)
+        keep_bytecode(base / "bytecode")
+        with Nginx(base) as server:
+            digest = make_random(server.files / NAME, asked.size)
+            read_through(server.files / NAME)
+            print(filesystem(base), flush=True)
+            runs = run_all(server.url(NAME), base / "output.bin", digest, asked.rounds)
+    if asked.json is not None:
+        data = {"kind": "company", "facts": facts(), "size": asked.size, "rounds": asked.rounds, "runs": runs}
+        asked.json.write_text(json.dumps(data, indent=1) + "\n")
+    print("\n".join(table(runs, asked.size)))
+
+
+if __name__ == "__main__":
+    main()
