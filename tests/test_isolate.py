@@ -63,17 +63,27 @@ def isolated(server, dest, **options):
     return get(server, dest, isolate=True, **options)
 
 
+def processes():
+    """PID, parent's PID, state and words of each process."""
+    if Path("/proc/self/stat").exists():
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+                yield folder.name, parent, state, (folder / "cmdline").read_text()
+    else:
+        command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        yield from (line.split(None, 3) for line in lines)
+
+
 def children(parent=None):
-    """The processes of isolated downloads that `parent` has started: from PID to its words."""
-    wanted, found = str(parent or os.getpid()), {}
-    asked = subprocess.run(
-        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
-    )
-    for line in asked.stdout.splitlines():
-        pid, ppid, state, words = line.split(None, 3)
-        if ppid == wanted and "an isolated download" in words and not state.startswith("Z"):
-            found[int(pid)] = words
-    return found
+    """The processes of isolated downloads that `parent`, or we, have started: from PID to its words."""
+    wanted = str(parent or os.getpid())
+    return {
+        int(pid): words
+        for pid, ppid, state, words in processes()
+        if ppid == wanted and "an isolated download" in words and not state.startswith("Z")
+    }
 
 
 def child_of(job, dest):
@@ -171,6 +181,17 @@ def test_on_an_event_loop(dest):
     with LoopbackServer(CONTENT) as server:
         asyncio.run(main(server.url))
     assert dest.read_bytes() == CONTENT
+
+
+def test_a_task_that_is_cancelled_ends_it(dest):
+    async def main(url):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.7):
+                await largefile.aio.download(url, dest, **USUAL)
+
+    with nothing_left_behind(), LoopbackServer(CONTENT, rate=BLOCK // 4) as server:
+        asyncio.run(main(server.url))
+    assert not children()
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -305,17 +326,23 @@ def test_a_child_that_dies_is_an_error_and_the_partial_is_kept(dest, number):
 
 
 PARENT = """
-import sys
+import signal, sys
 sys.path[:] = {path!r}
 import largefile
 print("begun", flush=True)
+if {heedless!r}:
+    signal.signal(signal.SIGINT, lambda number, frame: print("heard", flush=True))
 largefile.download({url!r}, {dest!r}, **{options!r})
 print("done")
 """
 
 
-def parent(server, dest, *, new_session=False, **options):
-    code = PARENT.format(path=sys.path, url=server.url, dest=str(dest), options={**USUAL, **options})
+def program(server, dest, heedless=False):
+    return PARENT.format(path=sys.path, url=server.url, dest=str(dest), options=USUAL, heedless=heedless)
+
+
+def parent(server, dest, *, new_session=False, heedless=False):
+    code = program(server, dest, heedless)
     return subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -339,6 +366,16 @@ def test_ctrl_c_stops_both_in_order(dest):
         assert get(server, dest).resumed_bytes >= 2 * BLOCK
 
 
+def test_a_ctrl_c_that_the_caller_does_not_heed_stops_nothing(dest):
+    with LoopbackServer(CONTENT, rate=SLOW) as server:
+        caller = parent(server, dest, new_session=True, heedless=True)
+        until(lambda: in_place(dest) >= 2 * BLOCK, what="blocks in place")
+        os.killpg(caller.pid, signal.SIGINT)
+        server.rate = None
+        said, _ = caller.communicate(timeout=20)
+    assert said.split() == ["begun", "heard", "done"]
+
+
 def test_a_child_does_not_survive_its_parent(dest):
     with LoopbackServer(CONTENT, rate=SLOW) as server:
         caller = parent(server, dest)
@@ -355,7 +392,7 @@ def test_a_child_does_not_survive_its_parent(dest):
 def test_the_callers_main_is_not_run_again(dest, tmp_path):
     script = tmp_path / "script.py"
     with LoopbackServer(CONTENT) as server:
-        script.write_text(PARENT.format(path=sys.path, url=server.url, dest=str(dest), options=USUAL))
+        script.write_text(program(server, dest))
         done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["begun", "done"]
     assert done.stderr == ""
@@ -513,6 +550,7 @@ def test_two_at_once_with_one_killed(tmp_path):
     assert (tmp_path / "other").read_bytes() == CONTENT
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_of_the_parent_does_not_hide_the_childs_death(dest):
     """It inherits the ends of the channel, so that none of them ends with the process that it was for."""
     with LoopbackServer(CONTENT, rate=SLOW) as server:

@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 import threading
-from multiprocessing import Pipe
+from contextlib import contextmanager
 
 import pytest
 from processes import until
@@ -14,6 +14,7 @@ from server_tools import BLOCK, noise
 
 from largefile import errors
 from largefile.engine.board import HEAD, SIZE, Board, shared_memory
+from largefile.engine.channel import Channel
 from largefile.engine.child import CELLS, Child, as_byte
 from largefile.engine.crossing import Ended, Failed, Order, as_data, pack, unpack
 from largefile.engine.delivery import DeliveryOptions
@@ -67,6 +68,37 @@ def test_a_board_takes_what_fits(boards):
 
 def test_empty_and_full_are_shown_only_by_what_is_that():
     assert [as_byte(share) for share in (0.0, 1e-9, 0.5, 1 - 1e-9, 1.0)] == [0, 1, 128, 254, 255]
+
+
+# --- the channel ----------------------------------------------------------------------------------
+
+
+def test_a_channel_keeps_messages_of_many_threads_whole():
+    ours, theirs = Channel.pair()
+    sent = [(name, bytes([name]) * (name * 5000)) for name in range(1, 30)]
+    senders = [threading.Thread(target=ours.send, args=[message]) for message in sent]
+    with ours, theirs:
+        for sender in senders:
+            sender.start()
+        got = [theirs.receive() for _ in senders]
+        for sender in senders:
+            sender.join()
+        assert sorted(got) == sent
+        assert theirs.receive(timeout=0.0) is None
+
+
+@pytest.mark.parametrize("left", [b"", b"\x10", b"\x10\0\0\0", b"\x10\0\0\0 less"])
+def test_a_channel_ends_wherever_the_other_process_did(left):
+    ours, theirs = Channel.pair()
+    with theirs:
+        ours._socket.sendall(left)
+        ours.close()
+        with pytest.raises(EOFError):
+            theirs.receive(timeout=1.0)
+        with pytest.raises(OSError):
+            theirs.send("anything")
+    with pytest.raises(OSError):
+        ours.send("anything")
 
 
 # --- what crosses ---------------------------------------------------------------------------------
@@ -143,14 +175,17 @@ def restored_log():
     log.handlers[:], log.level, log.propagate = before
 
 
-def serve(board, parent, order):
-    """A child on a thread of ours; the other end of its channel, and the thread."""
-    ours, theirs = Pipe()
-    child = Child(theirs, board, parent)
-    thread = threading.Thread(target=child.run)
-    thread.start()
-    ours.send(order)
-    return ours, thread
+@contextmanager
+def serving(board, parent, order):
+    """A child on a thread of ours, until it is over; the other end of its channel."""
+    ours, theirs = Channel.pair()
+    with ours, theirs:
+        thread = threading.Thread(target=Child(theirs, board, parent).run)
+        thread.start()
+        ours.send(order)
+        yield ours
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 def order(server, dest, **more):
@@ -171,9 +206,8 @@ def order(server, dest, **more):
 @pytest.mark.usefixtures("restored_log")
 def test_a_child_serves_an_order(boards, tmp_path):
     with LoopbackServer(CONTENT) as server:
-        channel, thread = serve(boards[0], os.getppid(), order(server, tmp_path / "x"))
-        end = channel.recv()
-        thread.join()
+        with serving(boards[0], os.getppid(), order(server, tmp_path / "x")) as channel:
+            end = channel.receive()
     assert isinstance(end, Ended)
     assert end.status.complete
     stats, cells = boards[1].look()
@@ -182,29 +216,27 @@ def test_a_child_serves_an_order(boards, tmp_path):
 
 
 @pytest.mark.usefixtures("restored_log")
-@pytest.mark.parametrize("why", ["its parent is another", "its channel has ended"])
-def test_a_child_stops_when_its_parent_is_gone(boards, tmp_path, why):
-    channel_ends = why == "its channel has ended"
+def test_a_child_whose_parent_is_another_stops(boards, tmp_path):
     with LoopbackServer(CONTENT, rate=BLOCK // 4) as server:
-        parent = os.getppid() if channel_ends else -1
-        channel, thread = serve(boards[0], parent, order(server, tmp_path / "x"))
-        if channel_ends:
+        with serving(boards[0], -1, order(server, tmp_path / "x")) as channel:
+            end = channel.receive()
+    assert isinstance(end, Failed)
+    error = unpack(end.errors)
+    assert isinstance(error, CancelledError)
+    assert "is gone" in str(error)
+
+
+@pytest.mark.usefixtures("restored_log")
+def test_a_child_whose_channel_ends_stops(boards, tmp_path):
+    with LoopbackServer(CONTENT, rate=BLOCK // 4) as server:
+        with serving(boards[0], os.getppid(), order(server, tmp_path / "x")) as channel:
             until(lambda: server.requests, what="a request")
             channel.close()
-        else:
-            end = channel.recv()
-            assert isinstance(end, Failed)
-            error = unpack(end.errors)
-            assert isinstance(error, CancelledError)
-            assert "is gone" in str(error)
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 @pytest.mark.usefixtures("restored_log")
 def test_an_order_that_can_not_be_read_is_an_error(boards):
-    channel, thread = serve(boards[0], os.getppid(), "no order")
-    end = channel.recv()
+    with serving(boards[0], os.getppid(), "no order") as channel:
+        end = channel.receive()
     assert isinstance(end, Failed)
     assert isinstance(unpack(end.errors), AttributeError)
-    thread.join()

@@ -6,7 +6,7 @@ import mmap
 import os
 import pickle
 import struct
-import tempfile
+import threading
 import zlib
 from typing import Any
 
@@ -20,8 +20,8 @@ HEAD = struct.Struct("=II")
 class Board:
     """What is shown last is what is seen; who shows never waits for who looks, nor the other way round.
 
-    There is no lock that a dead process could hold. A look in the middle of a change finds a checksum
-    that is wrong, and gives what it has seen before.
+    They share no lock, which a dead process could hold for ever. A look in the middle of a change finds a
+    checksum that is wrong, and gives what it has seen before.
 
     Parameters
     ----------
@@ -42,6 +42,7 @@ class Board:
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, SIZE)
+        self._lock = threading.Lock()  # of those who look, so that none goes back
         self._seen: Any = None
         self._head = bytes(HEAD.size)
 
@@ -54,13 +55,14 @@ class Board:
 
     def look(self) -> Any:
         """What was shown last; None if nothing was."""
-        page = self._map[:]
-        head = page[: HEAD.size]
-        size, checksum = HEAD.unpack(head)
-        data = page[HEAD.size : HEAD.size + size]
-        if head != self._head and size and zlib.crc32(data) == checksum:
-            self._seen, self._head = pickle.loads(data), head
-        return self._seen
+        with self._lock:
+            page = self._map[:]
+            head = page[: HEAD.size]
+            size, checksum = HEAD.unpack(head)
+            data = page[HEAD.size : HEAD.size + size]
+            if head != self._head and size and zlib.crc32(data) == checksum:
+                self._seen, self._head = pickle.loads(data), head
+            return self._seen
 
 
 def shared_memory() -> int:
@@ -68,6 +70,8 @@ def shared_memory() -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("largefile-board")
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, SIZE)

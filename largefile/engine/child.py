@@ -11,14 +11,15 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
 from largefile.engine.board import Board
+from largefile.engine.channel import Channel
 from largefile.engine.crossing import (
     Cancel,
     Ended,
@@ -55,8 +56,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     board = Board(board_fd)
     os.close(board_fd)
-    channel: Connection[Any, Any] = Connection(channel_fd)
-    Child(channel, board, parent).run()
+    Child(Channel(socket.socket(fileno=channel_fd)), board, parent).run()
     # All is in order, and the parent has been told: what is left is only this interpreter.
     os._exit(0)
 
@@ -72,11 +72,10 @@ def end_with(parent: int) -> None:
 class Child:
     """One download for the process at the other end of `channel`."""
 
-    def __init__(self, channel: Connection[Any, Any], board: Board, parent: int) -> None:
+    def __init__(self, channel: Channel, board: Board, parent: int) -> None:
         self._channel = channel
         self._board = board
         self._parent = parent
-        self._sending = threading.Lock()
         self._control = Control()
         self._rate: RateController | None = None
         self._delivery: Delivery | None = None
@@ -88,7 +87,7 @@ class Child:
         """Deliver, and tell how it ended."""
         end: Ended | Failed
         try:
-            end = Ended(self._deliver(self._channel.recv()))
+            end = Ended(self._deliver(self._channel.receive()))
         except BaseException as error:  # noqa: BLE001 - raised by the parent
             end = Failed(pack(error))
         self._over.set()
@@ -116,7 +115,7 @@ class Child:
     def _obey(self) -> None:
         while True:
             try:
-                message = self._channel.recv()
+                message = self._channel.receive()
             except (EOFError, OSError):
                 self._control.cancel(CancelledError("the process that started this download is gone"))
                 return
@@ -155,7 +154,7 @@ class Child:
             self._board.show((self._delivery.stats(), cells))
 
     def _send(self, message: object) -> None:
-        with self._sending, contextlib.suppress(OSError):  # a parent that is gone is told nothing
+        with contextlib.suppress(OSError):  # a parent that is gone is told nothing
             self._channel.send(message)
 
 

@@ -18,11 +18,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from typing import Any
 
 from largefile.engine.board import Board, shared_memory
+from largefile.engine.channel import Channel
 from largefile.engine.crossing import (
     Cancel,
     Ended,
@@ -104,8 +103,7 @@ class Isolated:
         self._control = control
         self._rate = session.rate
         self._limits: Limits | None = None
-        self._sending = threading.Lock()
-        self._channel: Connection[Any, Any] | None = None
+        self._channel: Channel | None = None
         self._board: Board | None = None
         self._last: tuple[DownloadStats, bytes] = (DownloadStats(phase="probing"), b"")
         self._started = time.monotonic()
@@ -118,16 +116,15 @@ class Isolated:
         try:
             self._control.check()
             with self._child() as child:
-                return self._watch(child)
+                status = self._watch(child)
         except LargeFileError as error:
-            if error.status is None:  # the child could not say how far it was
-                self._last = replace(self._last[0], phase="stopped", connections=0, rate=0.0), self._last[1]
-                error.status = self._status(error)
+            error.status = self._timed(error.status or self._status(error))
             raise
+        return self._timed(status)
 
     @contextlib.contextmanager
     def _child(self) -> Iterator[subprocess.Popen[bytes]]:
-        ours, theirs = Pipe()
+        ours, theirs = Channel.pair()
         with ours:
             with theirs:
                 child = self._start(theirs)
@@ -137,8 +134,6 @@ class Isolated:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(PATIENCE)
             finally:
-                with self._sending:
-                    self._channel = None
                 child.kill()
                 child.wait()
                 self._last = self._look()
@@ -146,7 +141,7 @@ class Isolated:
                 if self._rate is not None:
                     self._rate.register(self, 0)
 
-    def _start(self, theirs: Connection[Any, Any]) -> subprocess.Popen[bytes]:
+    def _start(self, theirs: Channel) -> subprocess.Popen[bytes]:
         memory = shared_memory()
         words = [str(theirs.fileno()), str(memory), str(os.getpid())]
         flags = {"-E": sys.flags.ignore_environment, "-s": sys.flags.no_user_site}
@@ -190,11 +185,10 @@ class Isolated:
         assert self._channel is not None
         alive = child.poll() is None  # its end of the channel may be open still, in somebody's fork
         try:
-            if self._channel.poll(TICK):
-                return self._channel.recv()
+            message: object = self._channel.receive(TICK)
         except (EOFError, OSError):
             return GONE
-        return None if alive else GONE
+        return message if alive or message is not None else GONE
 
     def _order(self) -> Order:
         return Order(
@@ -210,9 +204,9 @@ class Isolated:
         )
 
     def _send(self, message: object) -> None:
-        with self._sending, contextlib.suppress(OSError):  # it is gone, which `_watch` sees
-            if self._channel is not None:
-                self._channel.send(message)
+        assert self._channel is not None
+        with contextlib.suppress(OSError):  # it is gone, which `_watch` sees
+            self._channel.send(message)
 
     def _cancel(self) -> None:
         if self._control.reason is not None:
@@ -285,12 +279,18 @@ class Isolated:
         parts = (shown[start : max(start + 1, stop)] for start, stop in places)
         return [sum(part) / (255 * len(part)) for part in parts]
 
+    def _timed(self, status: DownloadStatus) -> DownloadStatus:
+        """With the time that it took from here, the start of the process included."""
+        took = time.monotonic() - self._started
+        return replace(status, elapsed=took, duration=took)
+
     def _status(self, error: LargeFileError) -> DownloadStatus:
-        stats = self.stats()
+        """How far it was, where the child can not say it any more."""
+        stats = replace(self._last[0], phase="stopped", connections=0, rate=0.0)
+        self._last = stats, self._last[1]
         return DownloadStatus.of(
             stats,
             resumable=error.resumable,
-            duration=stats.elapsed,
             path=f"{self._path}.part" if os.path.lexists(self._to.part) else None,
         )
 

@@ -1,0 +1,82 @@
+"""Messages between two processes: pickles with their size in front, over a socket pair that has no name."""
+
+from __future__ import annotations
+
+import pickle
+import select
+import socket
+import struct
+import threading
+from typing import Any, Self
+
+__all__ = ["Channel"]
+
+SIZE = struct.Struct("=I")
+
+
+class Channel:
+    """One end. Any thread may send, and one may receive.
+
+    Examples
+    --------
+    >>> ours, theirs = Channel.pair()
+    >>> ours.send(("any", "data"))
+    >>> theirs.receive()
+    ('any', 'data')
+    >>> theirs.receive(timeout=0.0) is None
+    True
+    >>> ours.close(); theirs.close()
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._sending = threading.Lock()
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, Channel]:
+        """Both ends."""
+        ours, theirs = socket.socketpair()
+        return cls(ours), cls(theirs)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: object) -> None:
+        """Send it; OSError if this end is closed, or the other one."""
+        data = pickle.dumps(message)
+        with self._sending:
+            self._socket.sendall(SIZE.pack(len(data)) + data)
+
+    def receive(self, timeout: float | None = None) -> Any:
+        """The next message, or None if none comes within `timeout` seconds.
+
+        Raises
+        ------
+        EOFError, OSError
+            There will be none any more.
+        """
+        if timeout is not None and not self._poll.poll(timeout * 1000):
+            return None
+        (size,) = SIZE.unpack(self._read(SIZE.size))
+        return pickle.loads(self._read(size))
+
+    def _read(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            piece = self._socket.recv(size - len(data))
+            if not piece:
+                raise EOFError("the other process has gone")
+            data += piece
+        return bytes(data)
+
+    def close(self) -> None:
+        with self._sending:
+            self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
