@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from largefile.errors import (
 )
 from largefile.stats import DownloadStats
 from largefile.testing.script import Behaviour
-from largefile.testing.server import LoopbackServer
+from largefile.testing.server import Content, LoopbackServer, pattern
 
 CONTENT = noise(40 * BLOCK + 77)
 #: Of each transfer: quick enough to land some blocks at once, and too slow to be done with all of them.
@@ -310,7 +309,8 @@ def test_a_child_that_does_not_obey_is_killed(dest, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_child_that_dies_is_an_error_and_the_partial_is_kept(dest, number):
     with nothing_left_behind(), LoopbackServer(CONTENT, rate=SLOW) as server:
-        job = start(server, dest)
+        rate = RateController(bytes_per_second=1 << 40)
+        job = start(server, dest, rate=rate)
         os.kill(child_of(job, dest), number)
         with pytest.raises(EngineDiedError, match=f"ended by {number.name}") as caught:
             job.result(10)
@@ -320,6 +320,7 @@ def test_a_child_that_dies_is_an_error_and_the_partial_is_kept(dest, number):
         assert error.returncode == -number
         assert (error.status.phase, error.status.path) == ("stopped", str(parts(dest)[0]))
         assert job.stats().phase == "stopped"
+        assert rate.share(1) == 1 << 40, "it has left the rate to others"
         server.rate = None
         assert isolated(server, dest).resumed_bytes >= 2 * BLOCK
     assert dest.read_bytes() == CONTENT
@@ -461,13 +462,23 @@ def test_a_secret_is_in_no_argument_and_in_no_environment(dest):
     assert "hidden-" not in said
 
 
+def before_the_start(monkeypatch, act):
+    """Have ``act(theirs)`` done just before a child is started."""
+    real = isolated_module.Isolated._start
+
+    def start_after(self, theirs):
+        act(theirs)
+        return real(self, theirs)
+
+    monkeypatch.setattr(isolated_module.Isolated, "_start", start_after)
+
+
 def test_a_relative_name_is_meant_from_where_it_was_given(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
+    before_the_start(monkeypatch, lambda theirs: os.chdir(tmp_path / "elsewhere"))
     with LoopbackServer(CONTENT) as server:
-        job = start(server, "x")
-        monkeypatch.chdir(tmp_path / "elsewhere")
-        assert job.result().path == "x"
+        assert isolated(server, "x").path == "x"
     assert names(tmp_path) == {"x", "elsewhere"}
     assert (tmp_path / "x").read_bytes() == CONTENT
 
@@ -513,17 +524,15 @@ def test_a_renew_that_gives_no_url_is_an_error(dest):
 
 
 def test_a_rate_may_be_changed_meanwhile(dest):
-    limit = 8 * BLOCK
+    content = Content(32 << 20, pattern)
+    limit = content.size // 60
     rate = RateController(bytes_per_second=limit)
-    with LoopbackServer(CONTENT) as server:
-        job = start(server, dest, rate=rate)
-        until(lambda: job.stats().downloaded_bytes, what="a byte")
+    with LoopbackServer(content) as server:
+        job = start(server, dest, rate=rate, block_size=1 << 20)
         until(lambda: rate.share(1) < limit, what="its transfers among those that share the rate")
-        assert not job.done
+        until(lambda: job.stats().downloaded_bytes, what="a byte")
         rate.bytes_per_second = None
-        assert job.result(20).complete
-    rate.bytes_per_second = limit
-    assert rate.share(1) == limit, "it has left the rate to others"
+        assert job.result(30).complete
 
 
 def test_what_the_child_logs_is_logged_here(dest, caplog):
@@ -550,20 +559,12 @@ def test_two_at_once_with_one_killed(tmp_path):
     assert (tmp_path / "other").read_bytes() == CONTENT
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_of_the_parent_does_not_hide_the_childs_death(dest):
-    """It inherits the ends of the channel, so that none of them ends with the process that it was for."""
+def test_a_fork_that_has_the_childs_end_of_the_channel_does_not_hide_its_death(dest, monkeypatch):
+    held = []
+    before_the_start(monkeypatch, lambda theirs: held.append(os.dup(theirs.fileno())))
     with LoopbackServer(CONTENT, rate=SLOW) as server:
         job = start(server, dest)
-        pid = child_of(job, dest)
-        forked = os.fork()
-        if not forked:
-            time.sleep(60)
-            os._exit(0)
-        try:
-            os.kill(pid, signal.SIGKILL)
-            with pytest.raises(EngineDiedError):
-                job.result(10)
-        finally:
-            os.kill(forked, signal.SIGKILL)
-            os.waitpid(forked, 0)
+        os.kill(child_of(job, dest), signal.SIGKILL)
+        with pytest.raises(EngineDiedError):
+            job.result(10)
+    os.close(held[0])

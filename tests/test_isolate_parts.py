@@ -204,7 +204,8 @@ def order(server, dest, **more):
 
 
 @pytest.mark.usefixtures("restored_log")
-def test_a_child_serves_an_order(boards, tmp_path):
+def test_a_child_serves_an_order_and_shows_its_end(boards, tmp_path, monkeypatch):
+    monkeypatch.setattr("largefile.engine.child.INTERVAL", 60.0)
     with LoopbackServer(CONTENT) as server:
         with serving(boards[0], os.getppid(), order(server, tmp_path / "x")) as channel:
             end = channel.receive()

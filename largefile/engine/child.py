@@ -81,6 +81,7 @@ class Child:
         self._delivery: Delivery | None = None
         self._renewing = threading.Lock()  # one question at a time
         self._renewed: SimpleQueue[Renewed] = SimpleQueue()
+        self._showing: threading.Thread | None = None
         self._over = threading.Event()
 
     def run(self) -> None:
@@ -91,7 +92,8 @@ class Child:
         except BaseException as error:  # noqa: BLE001 - raised by the parent
             end = Failed(pack(error))
         self._over.set()
-        self._show()
+        if self._showing is not None:
+            self._showing.join()
         self._send(end)
 
     def _deliver(self, order: Order) -> Any:
@@ -107,7 +109,8 @@ class Child:
         session = replace(order.session, rate=self._rate)
         self._delivery = Delivery(source, order.dest, self._control, order.options, session)
         threading.Thread(target=self._obey, name="largefile-orders", daemon=True).start()
-        threading.Thread(target=self._keep_showing, name="largefile-progress", daemon=True).start()
+        self._showing = threading.Thread(target=self._keep_showing, name="largefile-progress", daemon=True)
+        self._showing.start()
         return self._delivery.run()
 
     # --- what the parent says --------------------------------------------------------------------
@@ -147,11 +150,12 @@ class Child:
             if os.getppid() != self._parent:
                 self._control.cancel(CancelledError("the process that started this download is gone"))
             self._show()
+        self._show()  # how it ended
 
     def _show(self) -> None:
-        if self._delivery is not None:
-            cells = bytes(map(as_byte, self._control.block_map(CELLS)))
-            self._board.show((self._delivery.stats(), cells))
+        assert self._delivery is not None
+        cells = bytes(map(as_byte, self._control.block_map(CELLS)))
+        self._board.show((self._delivery.stats(), cells))
 
     def _send(self, message: object) -> None:
         with contextlib.suppress(OSError):  # a parent that is gone is told nothing
