@@ -85,12 +85,17 @@ def test_it_is_told_once_by_all_threads_together(looks, told):
         {"ran": 0.75},
         {"queued": 0.75},
         {"idle": 0.25, "ran": 0.25, "queued": 0.25},
+        {"idle": 0.0, "ran": 0.0625, "queued": 0.875},
         {"delay": 0.5 * SWITCH},
     ],
-    ids=["waits for the network", "works", "waits for a processor", "does each of them", "waits for a disk"],
+    ids=["the network", "work", "a processor", "each of them", "hardly ever", "a disk"],
 )
 def test_it_is_not_told_where_it_is_not_so(looks, how):
     assert looks.look(5 * ENOUGH, **how) == 0
+
+
+def test_it_is_told_on_a_busy_machine_too(looks):
+    assert looks.look(ENOUGH, idle=0.0, ran=0.0625, queued=0.8125) == 1
 
 
 def test_good_looks_make_up_for_bad_ones(looks):

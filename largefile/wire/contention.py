@@ -23,9 +23,11 @@ log = logging.getLogger("largefile")
 
 #: Seconds between two looks, and how many more bad ones than good ones are told.
 LOOK = 0.5
-ENOUGH = 6
-#: In a bad look, the part of the time in which a thread could run and did not, for no want of a processor.
-BLOCKED = 0.3
+ENOUGH = 4
+#: A look is bad if a thread was blocked for so much of the time in which it did not wait for a processor …
+BLOCKED = 0.5
+#: … and for so much of all of it.
+WORTH_IT = 0.1
 #: So often the interpreter must have come back late.
 LATE = 2
 #: Seconds for which a trial lets go of it.
@@ -80,8 +82,9 @@ class Contention:
         idle, self._waited, self._since, self._before = self._waited, 0.0, now, turns
         if turns is None or before is None or turns.thread != before.thread:
             return
-        blocked = span - idle - (turns.ran - before.ran) - (turns.queued - before.queued)
-        if blocked < BLOCKED * span:
+        free = span - (turns.queued - before.queued)
+        blocked = free - idle - (turns.ran - before.ran)
+        if blocked < max(BLOCKED * free, WORTH_IT * span):
             self._bad = max(0, self._bad - 1)
             return
         self._bad += 1
