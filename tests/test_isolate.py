@@ -430,6 +430,7 @@ def option_samples(server, folder):
         "http2": False,
         "mirrors": iter([server.at("/mirror")]),
         "renew": lambda url: url,
+        "wait": 5.0,
         "isolate": True,
     }
 
