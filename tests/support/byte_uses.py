@@ -194,7 +194,13 @@ def folder() -> tempfile.TemporaryDirectory[str]:
 
 
 @use_of(
-    sysfile.fallocate, sysfile.fs_magic, sysfile.mount_id, sysfile.start_writeback, sysfile.rename_noreplace
+    sysfile.fallocate,
+    sysfile.fs_magic,
+    sysfile.mount_id,
+    sysfile.start_writeback,
+    sysfile.rename_noreplace,
+    sysfile.birth_of_file,
+    sysfile.birth_of_name,
 )
 def system() -> None:
     path = Path(folder().name) / "file"
@@ -204,6 +210,8 @@ def system() -> None:
         sysfile.fs_magic(fd),
         sysfile.mount_id(fd),
         sysfile.start_writeback(fd),
+        sysfile.birth_of_file(fd),
+        sysfile.birth_of_name(os.fsencode(path)),
     )
     os.close(fd)
     assert sysfile.fallocate(-1, 0, 1, False)
@@ -214,6 +222,9 @@ def system() -> None:
     refused(sysfile.rename_noreplace, "text", b"")
     refused(sysfile.rename_noreplace, None, b"")
     refused(sysfile.fallocate, HUGE, 0, 1, False)
+    assert sysfile.birth_of_file(-1) == sysfile.birth_of_name(b"/nowhere/x") == 0
+    refused(sysfile.birth_of_file, HUGE)
+    refused(sysfile.birth_of_name, "text")
     refused(sysfile.fs_magic, HUGE)
     for ask in (sysfile.fs_magic, sysfile.mount_id):
         with suppress(OSError):  # or 0, where the system has no such call
