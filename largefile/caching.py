@@ -13,7 +13,6 @@ from largefile.disk.cache import DownloadCache, LocalDownloadCache
 from largefile.engine.committer import Committer
 from largefile.engine.delivery import Delivery, DeliveryOptions
 from largefile.engine.filling import Filling
-from largefile.engine.isolated import Isolated
 from largefile.engine.job import Control, Job
 from largefile.engine.options import check_block_size, check_rate, check_seconds, session_options
 from largefile.engine.reporter import reporting
@@ -33,6 +32,8 @@ from largefile.wire.threads import ReaderSource
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from largefile.engine.isolated import Isolated
 
 __all__ = ["CachingDownloader", "download", "start_download"]
 
@@ -427,6 +428,8 @@ def start_download(
             raise ValueError("a buffer of this process can not be filled by another: isolate needs a file")
         work = Filling(source, into, control, session, digest)
     elif dest is not None and isolate:
+        from largefile.engine.isolated import Isolated  # what most programs have no use for
+
         work = Isolated(url, dest, reader, control, delivery, session, renew)
     else:
         assert dest is not None

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import mmap
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Callable
@@ -234,7 +233,7 @@ def is_ours(found: os.stat_result, path: str, ops: FileOps) -> bool:
     """Whether a file is this user's, or of whom every new file beside it is, as on exFAT and some NFS."""
     if found.st_uid == os.geteuid():
         return True
-    trial = str(Path(path).with_name(f".largefile-{secrets.token_hex(8)}"))
+    trial = str(Path(path).with_name(f".largefile-{os.urandom(8).hex()}"))
     try:
         fd = ops.open(trial, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     except CacheError:

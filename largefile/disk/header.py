@@ -8,10 +8,11 @@ their places in every version to come, so that an older program can say "newer" 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
+import itertools
 import struct
-import uuid
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -284,14 +285,17 @@ def _boot_bytes(boot: str) -> bytes:
     """A boot id as 16 bytes; one that is no UUID stands as a digest of itself."""
     if not boot:
         return _NO_BOOT
-    try:
-        return uuid.UUID(boot).bytes
-    except ValueError:
-        return hashlib.sha256(boot.encode()).digest()[:16]
+    with contextlib.suppress(ValueError):
+        found = bytes.fromhex(boot.replace("-", ""))
+        if len(found) == len(_NO_BOOT):
+            return found
+    return hashlib.sha256(boot.encode()).digest()[:16]
 
 
 def _boot_text(boot: bytes) -> str:
-    return "" if boot == _NO_BOOT else str(uuid.UUID(bytes=boot))
+    digits = boot.hex()
+    ends = (0, 8, 12, 16, 20, 32)
+    return "" if boot == _NO_BOOT else "-".join(digits[a:b] for a, b in itertools.pairwise(ends))
 
 
 def _page_up(size: int) -> int:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 
 from largefile.errors import (
     LargeFileError,
@@ -325,6 +324,8 @@ def _final_error(status: int, reason: str) -> LargeFileError:
 
 
 def _words(status: int) -> str:
+    from http import HTTPStatus  # many a program never meets an error
+
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from statistics import median
 
 from largefile.rules.actions import Renew, Split
 from largefile.rules.flights import Flight, Flights
@@ -136,7 +135,7 @@ class Stragglers:
         """Bytes a second that are usual for one transfer; None while nobody knows."""
         flying = [flight.rate for flight in self._flights if flight.rate is not None]
         known = [*self._usual, *flying]
-        return median(known) if len(known) >= FEW else None
+        return sorted(known)[len(known) // 2] if len(known) >= FEW else None
 
     def _seconds_left(self, flight: Flight) -> float:
         left = flight.left * self._block_size
