@@ -121,6 +121,8 @@ class Story:
         The kind of filesystem.
     overwrite : bool
         Whether the next run may replace the destination.
+    wrong : bool
+        Whether blocks come wrong at first, which nothing but a digest tells.
     later : bool
         Whether a machine that has lost its power before plays it.
     """
@@ -131,6 +133,7 @@ class Story:
     block_size: int = 4096
     magic: int | None = None
     overwrite: bool = False
+    wrong: bool = False
     later: bool = False
 
     @property
@@ -389,12 +392,12 @@ STORIES = (
     Story("mapped", _mapped),
     Story("by span", _by_span),
     Story("replaced", _replaced),
-    Story("repaired", _repaired),
-    Story("repaired in company", _repaired_in_company),
+    Story("repaired", _repaired, wrong=True),
+    Story("repaired in company", _repaired_in_company, wrong=True),
     Story("overwritten", _overwritten, overwrite=True),
     Story("unsized", _unsized),
     Story("unsized, over an old one", _unsized_over, overwrite=True),
-    Story("set aside", _set_aside),
+    Story("set aside", _set_aside, wrong=True),
     Story("a failed sync", _failed_sync),
     Story("a second loss", _goes_on, later=True),
     Story("a second loss, written through", _goes_on, magic=OVERLAY, later=True),
