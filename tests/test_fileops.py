@@ -3,11 +3,14 @@
 import errno
 import os
 import pickle
+import stat
 from pathlib import Path
 
 import pytest
 
+from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.fileops import MAPPABLE, REAL, DeniedError, FileOps, MissingFileError
+from largefile.disk.publish import publish
 from largefile.errors import CacheError, CacheIOError, NotEnoughSpaceError
 
 
@@ -127,3 +130,52 @@ def test_the_umask_is_read_and_not_changed():
         assert REAL.umask() == 0o027
     finally:
         os.umask(before)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_download_comes_to_its_end_where_folders_can_not_be_synced(tmp_path, monkeypatch, number):
+    """9p, vboxsf, older CIFS and some FUSE answer so; the files themselves can be synced."""
+    real, refused = os.fsync, []
+
+    def fsync(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            refused.append(fd)
+            raise OSError(number, os.strerror(number))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    data, index = str(tmp_path / "x.part"), str(tmp_path / "x.part.idx")
+    cache = LocalDownloadCache.create(data, index, 10, 4)
+    for at in (0, 4, 8):
+        cache.write_at(b"0123456789"[at : at + 4], at)
+    publish(cache, str(tmp_path / "x"))
+    assert (tmp_path / "x").read_bytes() == b"0123456789"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert refused
+
+
+def test_a_folder_whose_disk_fails_is_not_one_that_can_not_be_synced(tmp_path, monkeypatch):
+    def fsync(fd):
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    before = set(Path("/proc/self/fd").iterdir())
+    with pytest.raises(CacheIOError) as caught:
+        REAL.fsync_dir(str(tmp_path))
+    assert caught.value.errno == errno.EIO
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_names_in_a_folder_that_may_not_be_read_need_no_sync(tmp_path, monkeypatch):
+    """Files may be made in it; root may read it all the same, so the system's answer is given for it."""
+    real = os.open
+
+    def opened(path, flags, *rest, **named):
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(errno.EACCES, "not for you", path)
+        return real(path, flags, *rest, **named)
+
+    monkeypatch.setattr(os, "open", opened)
+    data, index = str(tmp_path / "x.part"), str(tmp_path / "x.part.idx")
+    LocalDownloadCache.create(data, index, 10, 4).close()
+    assert {path.name for path in tmp_path.iterdir()} == {"x.part", "x.part.idx"}

@@ -1,9 +1,9 @@
 """The seam: every operation on a file goes through one method here.
 
 Tests put a FileOps of their own in this place, to record what was done, to fail at the n-th call, or to
-die there. Nothing is decided here, apart from three things that every caller needs: short writes are
+die there. Nothing is decided here, apart from four things that every caller needs: short writes are
 looped, each OSError becomes an error of this library that says what was being done and to which file,
-and "no room" (ENOSPC, EDQUOT) is NotEnoughSpaceError.
+"no room" (ENOSPC, EDQUOT) is NotEnoughSpaceError, and a folder that can not be synced need not be.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ __all__ = ["MAPPABLE", "NO_SUPPORT", "REAL", "DeniedError", "FileOps", "MissingF
 MAPPABLE = frozenset({0xEF53, 0x58465342, 0x01021994})
 #: What a filesystem answers to a request that it has no code for.
 NO_SUPPORT = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
+
+#: What a filesystem answers that has folders which can not be synced: 9p, vboxsf, older CIFS, some FUSE.
+_NO_FOLDER_SYNC = NO_SUPPORT | {errno.EBADF}
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
@@ -140,10 +143,17 @@ class FileOps:
             Path(path).unlink(missing_ok=missing_ok)
 
     def fsync_dir(self, path: str) -> None:
+        """Sync the names in a folder; where nobody can, since it is not readable or has no sync, that is all."""
         with _doing("sync the folder", path):
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except PermissionError:  # files may be made in it all the same
+                return
             try:
                 os.fsync(fd)
+            except OSError as error:
+                if error.errno not in _NO_FOLDER_SYNC:
+                    raise
             finally:
                 os.close(fd)
 
