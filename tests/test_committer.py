@@ -8,10 +8,11 @@ from disk_helpers import FileOps, OtherBoot, folder, leave, new_cache, noise, pr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from largefile.core.ranges import ByteRange
 from largefile.disk import commit as module
 from largefile.disk.header import State
 from largefile.engine.committer import Committer
-from largefile.errors import CacheIOError, CachePoisonedError
+from largefile.errors import CacheError, CacheIOError, CachePoisonedError
 
 BLOCK = 4096  # whole pages: others are never believed unread after another boot
 SIZE = 15 * BLOCK + 2600  # 16 blocks, the last one short
@@ -167,6 +168,24 @@ def test_ctrl_c_within_a_commit_loses_no_block_from_the_list(tmp_path):
         ops.during = lambda: None
         assert cache.commit() == 2
         assert durable(cache) == {1, 2}
+
+
+def test_a_repair_that_is_refused_takes_nothing_off_the_list(tmp_path):
+    with new_cache(tmp_path, SIZE, BLOCK) as cache:
+        put(cache, CONTENT, 1, 2)
+        leave(cache)
+    with reopen(tmp_path) as cache:  # these are an earlier run's, and as much on the list
+        put(cache, CONTENT, 3)
+        waiter = threading.Thread(target=cache.tail)
+        waiter.start()
+        while not cache._waiting:
+            waiter.join(0.001)
+        with pytest.raises(CacheError, match="a reader waits"):
+            cache.invalidate(ByteRange(BLOCK, 4 * BLOCK - 1))
+        put(cache, CONTENT, 0)
+        waiter.join()
+        assert cache.commit() == 4
+        assert durable(cache) == {0, 1, 2, 3}
 
 
 # --- the thread ---------------------------------------------------------------------------------

@@ -92,16 +92,24 @@ class GroupCommit:
         """Take blocks `start` to `stop` - 1 off the list, and let no commit be under way meanwhile.
 
         A commit copies an entry some time after it has synced the bytes: were they replaced in between, the
-        entry would be that of bytes that no sync has seen.
+        entry would be that of bytes that no sync has seen. If the body raises, the list is as it was: what is
+        present still is to be made durable, and of what is not a commit copies an entry of zero.
         """
         with self._lock:
-            for _ in range(len(self._landed)):
+            landed, inherited = list(self._landed), self._inherited
+            for _ in range(len(landed)):
                 block = self._landed.popleft()
                 if not start <= block < stop:
                     self._landed.append(block)
-            pieces = [((a, min(b, start)), (max(a, stop), b)) for a, b in self._inherited]
+            pieces = [((a, min(b, start)), (max(a, stop), b)) for a, b in inherited]
             self._inherited = [(a, b) for both in pieces for a, b in both if a < b]
-            yield
+            try:
+                yield
+            except BaseException:
+                self._inherited = inherited
+                self._landed.extend(block for block in landed if start <= block < stop)
+                self.landed.set()
+                raise
 
     def sync_data(self) -> None:
         """Sync the data once, so that an error that a dead predecessor left behind is seen."""
