@@ -10,7 +10,8 @@ another boot, or no boot id         unread only where live and durable vouch for
                                     entry that is not zero is hashed, and kept if it vouches; all of them
                                     where blocks share pages, as one that is being written when the power
                                     goes may take its neighbours' bytes with it
-poisoned by a failed sync           as another boot
+poisoned by a failed sync           as another boot; but in the same one nothing is hashed: the page cache
+                                    gives what was lost, and no later sync brings it to the disk
 another mount, in the same boot     as another boot: a disk that was pulled out, or had shut itself down,
                                     has lost what it was not told to keep
 another inode, an inode number      nothing is thrown away, everything is hashed; and nothing counts as
@@ -121,6 +122,8 @@ def believe(
     index.live.scan_pair(index.durable, believed, doubtful)
     if not _same_file(index, facts):
         return _believe_only_hashes(index, data, believed, doubtful, repair, writer, progress)
+    if index.header.state is State.POISONED and not _booted_since(index, facts):
+        doubtful = Bitmap(blocks)
     live, hashed = counts_live(index, facts), 0
     if live:
         index.live.scan(believed)
@@ -179,6 +182,12 @@ def counts_live(index: Index, facts: Facts) -> bool:
         and header.state is not State.POISONED
         and is_data_of(header, facts)
     )
+
+
+def _booted_since(index: Index, facts: Facts) -> bool:
+    """Whether what is read comes from the disk, and not out of the page cache of who wrote the index."""
+    boot = index.header.boot
+    return bool(boot and facts.boot) and boot != canonical_boot(facts.boot)
 
 
 def is_data_of(header: Header, facts: Facts) -> bool:

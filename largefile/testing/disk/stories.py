@@ -11,6 +11,8 @@ from random import Random
 from typing import Any, Literal
 from unittest import mock
 
+import xxhash
+
 from largefile.core.ranges import ByteRange
 from largefile.core.sink import BlockSink
 from largefile.disk import commit
@@ -344,6 +346,8 @@ def _failed_sync(scene: Scene) -> None:
     scene.put(cache, 0, 1)
     cache.commit()
     scene.put(cache, 2, 3)
+    late = scene.versions['"v1"'][0][6 * scene.block_size : 7 * scene.block_size]
+    cache.data.write_at(late, 6 * scene.block_size)
 
     def fail(call: Call) -> None:
         if call.name == "fdatasync" and call.path == scene.part:
@@ -353,6 +357,8 @@ def _failed_sync(scene: Scene) -> None:
     with contextlib.suppress(CachePoisonedError):
         cache.commit()
     scene.recorder.before = lambda call: None
+    # A connection whose bytes were written before that, and who was between its check and its entry.
+    cache._index.seal(6, xxhash.xxh3_64_intdigest(late))
     cache.close()
     cache = scene.open()
     scene.put(cache, 4)
