@@ -1,6 +1,7 @@
 """What is durable was synced before it was said to be, and a sync that fails is never tried again."""
 
 import errno
+import os
 import threading
 
 import pytest
@@ -186,6 +187,29 @@ def test_a_repair_that_is_refused_takes_nothing_off_the_list(tmp_path):
         waiter.join()
         assert cache.commit() == 4
         assert durable(cache) == {0, 1, 2, 3}
+
+
+def test_after_a_clean_end_a_loss_of_power_costs_no_hashing(tmp_path):
+    """A file's time is on the disk after fsync, and not after fdatasync (POSIX)."""
+
+    class Disk(FileOps):
+        time = 0
+
+        def fsync(self, fd, path=""):
+            super().fsync(fd, path)
+            if path.endswith(".part"):
+                self.time = os.fstat(fd).st_mtime_ns
+
+    disk = Disk()
+    with new_cache(tmp_path, SIZE, BLOCK, ops=disk) as cache:
+        os.utime(cache.path, ns=(10**18, 10**18))  # the coarse clock does not move in so short a test
+        cache.commit()
+        put(cache, CONTENT, 1, 2)
+        path = cache.path
+    os.utime(path, ns=(disk.time, disk.time))
+    with reopen(tmp_path, ops=OtherBoot()) as cache:
+        assert cache.hashed_blocks == 0
+        assert present(cache) == {1, 2}
 
 
 # --- the thread ---------------------------------------------------------------------------------

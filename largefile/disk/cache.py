@@ -250,7 +250,11 @@ class LocalDownloadCache(CacheWrites):
         if self.durable:
             self._group.commit()
         if self._index.header.state is State.FILLING:
-            mtime = self._data.stat().st_mtime_ns if isinstance(self._data, LocalFile) else 0
+            mtime = 0
+            if isinstance(self._data, LocalFile):
+                if self.durable:  # or a loss of power brings an older time back, and everything is hashed
+                    self._data.sync_facts()
+                mtime = self._data.stat().st_mtime_ns
             self._index.write_header(clean=True, mtime=mtime)
 
     def _after_fork(self) -> None:

@@ -159,9 +159,13 @@ class LocalFile:
         """Have the system begin to write what it owes, so that the next `sync` is short."""
         self.ops.start_writeback(self._open_fd(), self.name)
 
+    def sync_facts(self) -> None:
+        """Sync the bytes and all facts of the file; `sync` leaves out the time of the last change."""
+        self.ops.fsync(self._open_fd(), self.name)
+
     def sync_name(self) -> None:
         """Sync all of the file's facts, and the folder that names it."""
-        self.ops.fsync(self._open_fd(), self.name)
+        self.sync_facts()
         self.ops.fsync_dir(str(Path(self.name).parent))
 
     def map(self, offset: int, size: int) -> mmap.mmap | None:
