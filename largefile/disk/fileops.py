@@ -143,7 +143,7 @@ class FileOps:
             Path(path).unlink(missing_ok=missing_ok)
 
     def fsync_dir(self, path: str) -> None:
-        """Sync the names in a folder; where nobody can, since it is not readable or has no sync, that is all."""
+        """Sync the names in a folder, unless it is not readable or has no sync: then nobody can."""
         with _doing("sync the folder", path):
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

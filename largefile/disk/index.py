@@ -193,7 +193,8 @@ class Index:
             for start in range(0, len(kept), _PAGE // ENTRY_SIZE):
                 stop = min(start + _PAGE // ENTRY_SIZE, len(kept))
                 with view[offset + start * ENTRY_SIZE : offset + stop * ENTRY_SIZE] as page:
-                    if kept.find_clear(start, stop) is not None and page != _ZEROS[: len(page)]:
+                    # As bytes, since memoryviews are compared item by item: 40 ms for 2**20 blocks.
+                    if kept.find_clear(start, stop) is not None and page.tobytes() != _ZEROS[: len(page)]:
                         self._touch(offset, start, stop)
 
     def _write_through(self, offset: int, start: int, stop: int) -> None:

@@ -215,9 +215,7 @@ def _hash_all(
     size, block_size = index.header.content_size, index.header.block_size
     came = _summed(progress) if progress is not None else None
     count = 0
-    for block in _bits(doubtful):
-        if believed[block]:
-            continue
+    for block in _without(doubtful, believed):
         count += 1
         try:
             content = hash_block(data, block, size, block_size, came)
@@ -259,6 +257,10 @@ def _both(one: Bitmap, other: Bitmap) -> Bitmap:
     return common
 
 
-def _bits(bitmap: Bitmap) -> Iterator[int]:
+def _without(bitmap: Bitmap, other: Bitmap) -> Iterator[int]:
+    """The bits that are not set in `other`, which may get those that were given. Quick for long runs."""
     for start, stop in bitmap.runs_set():
-        yield from range(start, stop)
+        block = other.find_clear(start, stop)
+        while block is not None:
+            yield block
+            block = other.find_clear(block + 1, stop) if block + 1 < stop else None
