@@ -341,3 +341,59 @@ def test_a_publication_that_was_cut_short_and_lost_its_header_ends_right_or_in_a
             with pytest.raises(DestinationExistsError):
                 get(server, dest)
         assert dest.read_bytes() == CONTENT
+
+
+# --- another mount, in the same boot ---------------------------------------------------------------
+
+
+class Mounted(FileOps):
+    """A mount by its number, as a process sees it that may see others or, in a container of its own, not."""
+
+    def __init__(self, number: int, *, gone: bool = False) -> None:
+        self._number = number
+        self._gone = gone
+
+    def mount_id(self, fd, path=""):
+        return self._number
+
+    def process_start(self, pid):
+        return super().process_start(pid) + self._gone
+
+
+def test_a_follower_believes_nothing_that_a_writer_in_its_recovery_may_not(tmp_path):
+    """The disk was taken out, and lost what it was not told to keep; its writer has only begun to look."""
+    cache = new_cache(tmp_path, SIZE, BLOCK, ops=Mounted(1, gone=True))
+    put(cache, CONTENT, 1)
+    cache.commit()
+    put(cache, CONTENT, 2, 3)
+    leave(cache)
+    spoil(tmp_path, 2)
+    looks = []
+
+    def in_the_middle(hashed):
+        with reopen(tmp_path, read_only=True, ops=Mounted(2)) as follower:
+            assert follower.writer_alive()
+            looks.append(present(follower))
+            with pytest.raises(UncachedRangeError):
+                follower.read_at(BLOCK, 2 * BLOCK)
+
+    with (
+        reopen(tmp_path, ops=Mounted(2), reserve="span", progress=in_the_middle),
+        reopen(tmp_path, read_only=True, ops=Mounted(2)) as follower,
+    ):
+        assert present(follower) == {1, 3}
+    assert looks[0] == {1}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_follower_in_another_mount_follows_by_what_it_can_know_of_the_writer(tmp_path, gone):
+    with (
+        new_cache(tmp_path, SIZE, BLOCK, ops=Mounted(1, gone=gone)) as cache,
+        reopen(tmp_path, read_only=True, ops=Mounted(2)) as follower,
+    ):
+        put(cache, CONTENT, 4)
+        if gone:
+            with pytest.raises(UncachedRangeError):
+                follower.read_at(BLOCK, 4 * BLOCK)
+            cache.commit()
+        assert follower.read_at(BLOCK, 4 * BLOCK) == block_of(CONTENT, BLOCK, 4)

@@ -7,6 +7,7 @@ long up to 50 ms. The state comes from the header, whether the writer is alive f
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Self
 
@@ -15,7 +16,7 @@ from largefile.disk.files import CacheFile, LocalFile, close_all
 from largefile.disk.header import State
 from largefile.disk.opening import facts_of, open_for_reading
 from largefile.disk.reading import CacheReads
-from largefile.disk.recovery import counts_live
+from largefile.disk.recovery import counts_live, counts_pairs
 from largefile.errors import CachePoisonedError, SourceChangedError
 
 __all__ = ["FollowerCache"]
@@ -147,20 +148,30 @@ class FollowerCache(CacheReads):
 
     def _look(self, start: int, stop: int, *, run: bool) -> None:
         """Believe new entries of the absent blocks in ``[start, stop)``; of a `run`, up to the first gap."""
-        if not self._trusts_live():
+        proves = self._proof()
+        if proves is None:
             return
         block = self._ranges.bitmap.find_clear(start, stop)
         while block is not None:
-            if self._index.live.is_sealed(block):
+            if proves(block):
                 self._ranges.set_block(block)
             elif run:
                 return
             block = self._ranges.bitmap.find_clear(block + 1, stop) if block + 1 < stop else None
 
-    def _trusts_live(self) -> bool:
-        """Whether a live entry proves its block: its writer made a recovery in this boot, over this file."""
+    def _proof(self) -> Callable[[int], bool] | None:
+        """What proves a block: a live entry, if its writer made a recovery in this boot, over this file."""
         header = self._index.header
         if header.generation != self._generation:
             self._generation = header.generation
             self._live = counts_live(self._index, self._facts)
-        return self._live and self._index.certain
+        if not self._index.certain:
+            return None
+        if self._live:
+            return self._index.live.is_sealed
+        return self._is_durable if counts_pairs(self._index, self._facts) else None
+
+    def _is_durable(self, block: int) -> bool:
+        live, durable = self._index.live, self._index.durable
+        contents = {table[block] & 0xFFFFFFFF for table in (live, durable)}
+        return live.is_sealed(block) and durable.is_sealed(block) and len(contents) == 1

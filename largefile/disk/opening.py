@@ -159,10 +159,12 @@ def open_for_reading(data: CacheFile, index_file: CacheFile) -> Opened:
     index = Index.open(index_file, writable=False)
     try:
         _check_size(data, index.header.content_size)
-        facts = facts_of(data, _ops_of(index_file))
+        ops = _ops_of(index_file)
+        facts = facts_of(data, ops)
         alive = isinstance(index_file, LocalFile) and index_file.is_locked()
-        if alive:
-            facts = replace(facts, mount=0)  # who writes it has it mounted, and perhaps elsewhere
+        if alive and _is_running(index.header, ops):
+            # Who writes it has it mounted, and perhaps elsewhere. Another one may be in its recovery yet.
+            facts = replace(facts, mount=0)
         belief = believe(index, data, facts, repair=False, writer=bool(alive))
         ranges = ByteRanges(index.header.content_size, index.header.block_size)
         ranges.set_blocks_from(belief.believed)
@@ -198,6 +200,11 @@ def _owner(index_file: LocalFile) -> str:
         return read_header(index_file).header.owner
     except IndexCorruptError:
         return "not known"
+
+
+def _is_running(owner: Header, ops: FileOps) -> bool:
+    """Whether the process that has written this header runs; False where it can not be seen from here."""
+    return owner.started != 0 and ops.process_start(owner.pid) == owner.started
 
 
 def _check_name(data: CacheFile) -> None:

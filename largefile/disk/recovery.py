@@ -42,7 +42,7 @@ from largefile.disk.header import Header, State, canonical_boot
 from largefile.disk.index import Index
 from largefile.errors import CacheIOError
 
-__all__ = ["Belief", "Facts", "believe", "counts_live", "hash_block", "is_data_of", "recover"]
+__all__ = ["Belief", "Facts", "believe", "counts_live", "counts_pairs", "hash_block", "is_data_of", "recover"]
 
 #: Blocks are hashed in steps of so many bytes, so that large ones need no memory.
 STEP = 1 << 20
@@ -182,6 +182,12 @@ def counts_live(index: Index, facts: Facts) -> bool:
         and header.state is not State.POISONED
         and is_data_of(header, facts)
     )
+
+
+def counts_pairs(index: Index, facts: Facts) -> bool:
+    """Whether at least two entries that agree prove their block, written through another mount."""
+    same_boot = bool(facts.boot) and index.header.boot == canonical_boot(facts.boot)
+    return same_boot and _same_file(index, facts) and not index.header.block_size % PAGE
 
 
 def _booted_since(index: Index, facts: Facts) -> bool:
