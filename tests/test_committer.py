@@ -189,6 +189,47 @@ def test_a_repair_that_is_refused_takes_nothing_off_the_list(tmp_path):
         assert durable(cache) == {0, 1, 2, 3}
 
 
+def test_a_repair_whose_sync_fails_poisons_and_no_commit_says_it_was_well(tmp_path):
+    """Of one failure the system tells one of the syncs of an open file."""
+    ops = Failing()
+    with new_cache(tmp_path, SIZE, BLOCK, ops=ops) as cache:
+        put(cache, CONTENT, 1, 2)
+        ops.which = ".idx"
+        with pytest.raises(CachePoisonedError):
+            cache.invalidate(ByteRange(2 * BLOCK, 3 * BLOCK - 1))
+        ops.which = "nothing"
+        with pytest.raises(CachePoisonedError):
+            cache.commit()
+    with reopen(tmp_path) as cache:
+        assert present(cache) == set()
+
+
+def test_a_repair_and_a_commit_beside_it_do_not_sync_the_index_at_once(tmp_path):
+    class Syncs(FileOps):
+        during = staticmethod(lambda: None)
+
+        def fdatasync(self, fd, path=""):
+            if path.endswith(".idx"):
+                self.during()
+            super().fdatasync(fd, path)
+
+    ops, order, held = Syncs(), [], []
+    with new_cache(tmp_path, SIZE, BLOCK, ops=ops) as cache:
+        put(cache, CONTENT, 1, 2)
+        other = threading.Thread(target=lambda: order.append(cache.commit()))
+
+        def during():
+            if other.ident is None:
+                held.append(cache._group._lock.locked())
+                other.start()
+
+        ops.during = during
+        cache.invalidate(ByteRange(2 * BLOCK, 3 * BLOCK - 1))
+        other.join()
+        assert (held, order) == ([True], [1])
+        assert durable(cache) == {1}
+
+
 def test_after_a_clean_end_a_loss_of_power_costs_no_hashing(tmp_path):
     """A file's time is on the disk after fsync, and not after fdatasync (POSIX)."""
 

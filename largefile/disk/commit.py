@@ -117,6 +117,11 @@ class GroupCommit:
             self.check()
             self._data.sync()
 
+    def sync_index(self) -> None:
+        """Sync the index, within `without`: a commit beside it would not be told that a sync failed."""
+        with self._poisoning("a sync failed"):
+            self._index.sync()
+
     def check(self) -> None:
         """Raise CachePoisonedError if a sync has failed."""
         if self.poisoned is not None:

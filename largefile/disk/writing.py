@@ -197,14 +197,15 @@ class CacheWrites(CacheReads):
         if range.stop > self.content_size:
             raise InvalidOffsetError(range.last, f"below {self.content_size}")
         first, stop = range.first // self.block_size, range.last // self.block_size + 1
-        with self._group.without(first, stop), self._grown:
-            if any(told < range.last for told in self._waiting):
-                raise CacheError(f"a reader waits for bytes of {range}")
-            for block in _count(first, stop):
-                self._ranges.clear(block * self.block_size)
-                self._index.forget(block)
-            self._told = min(self._told, first * self.block_size - 1)
-        self._index.sync()
+        with self._group.without(first, stop):
+            with self._grown:
+                if any(told < range.last for told in self._waiting):
+                    raise CacheError(f"a reader waits for bytes of {range}")
+                for block in _count(first, stop):
+                    self._ranges.clear(block * self.block_size)
+                    self._index.forget(block)
+                self._told = min(self._told, first * self.block_size - 1)
+            self._group.sync_index()
 
     # --- helpers --------------------------------------------------------------------------------
 
