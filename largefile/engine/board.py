@@ -10,6 +10,8 @@ import threading
 import zlib
 from typing import Any
 
+from largefile.engine.channel import beyond_standard
+
 __all__ = ["Board", "shared_memory"]
 
 SIZE = 8192
@@ -74,5 +76,6 @@ def shared_memory() -> int:
 
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
+    fd = beyond_standard(fd)
     os.ftruncate(fd, SIZE)
     return fd

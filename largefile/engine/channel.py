@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import pickle
 import select
 import socket
@@ -9,9 +11,11 @@ import struct
 import threading
 from typing import Any, Self
 
-__all__ = ["Channel"]
+__all__ = ["Channel", "beyond_standard"]
 
 SIZE = struct.Struct("=I")
+#: Where a program lets SIGPIPE end it, a process that has gone is an error all the same.
+FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
 class Channel:
@@ -38,7 +42,9 @@ class Channel:
     def pair(cls) -> tuple[Channel, Channel]:
         """Both ends."""
         ours, theirs = socket.socketpair()
-        return cls(ours), cls(theirs)
+        with ours, theirs:
+            ends = [socket.socket(fileno=beyond_standard(end.detach())) for end in (ours, theirs)]
+        return cls(ends[0]), cls(ends[1])
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -47,7 +53,7 @@ class Channel:
         """Send it; OSError if this end is closed, or the other one."""
         data = pickle.dumps(message)
         with self._sending:
-            self._socket.sendall(SIZE.pack(len(data)) + data)
+            self._socket.sendall(SIZE.pack(len(data)) + data, FLAGS)
 
     def receive(self, timeout: float | None = None) -> Any:
         """The next message, or None if none comes within `timeout` seconds.
@@ -80,3 +86,16 @@ class Channel:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def beyond_standard(fd: int) -> int:
+    """The same file under a number that is not of standard input or output; `fd` is closed if it is one.
+
+    A caller that has closed his own gets their numbers anew, and a program that is started loses them.
+    """
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)

@@ -30,6 +30,7 @@ from largefile.engine.crossing import (
     Order,
     Renewed,
     RenewError,
+    Waits,
     pack,
 )
 from largefile.engine.delivery import Delivery
@@ -83,6 +84,7 @@ class Child:
         self._renewed: SimpleQueue[Renewed] = SimpleQueue()
         self._showing: threading.Thread | None = None
         self._over = threading.Event()
+        self._waited_for: str | None = None  # as the parent was told
 
     def run(self) -> None:
         """Deliver, and tell how it ended."""
@@ -154,6 +156,9 @@ class Child:
 
     def _show(self) -> None:
         assert self._delivery is not None
+        if (rival := self._control.waiting_for) is not None and rival != self._waited_for:
+            self._waited_for = rival
+            self._send(Waits(rival))
         cells = bytes(map(as_byte, self._control.block_map(CELLS)))
         self._board.show((self._delivery.stats(), cells))
 

@@ -30,6 +30,7 @@ __all__ = [
     "Order",
     "RenewError",
     "Renewed",
+    "Waits",
     "as_data",
     "pack",
     "plain",
@@ -80,7 +81,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """What the caller's `renew` gave; or None, as it raised, and how that reads."""
+    """What the caller's `renew` gave; or None, as it raised, and what."""
 
     url: str | None = field(repr=False)
     failure: str = ""
@@ -108,6 +109,13 @@ class Logged:
     """The attributes of a LogRecord."""
 
     record: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """It waits for its turn at the destination; for whom, in words."""
+
+    rival: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -32,6 +31,7 @@ from largefile.engine.crossing import (
     Order,
     Renewed,
     RenewError,
+    Waits,
     as_data,
     plain,
     unpack,
@@ -40,6 +40,7 @@ from largefile.engine.delivery import DeliveryOptions
 from largefile.engine.destination import Destination
 from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
+from largefile.engine.starting import ending, start, working_folder
 from largefile.errors import EngineDiedError, LargeFileError
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.renewal import Renew
@@ -48,11 +49,6 @@ __all__ = ["Isolated"]
 
 log = logging.getLogger("largefile")
 
-#: The child's whole program. Its imports come from where ours come from.
-PROGRAM = """import sys  # an isolated download of largefile
-sys.path[:] = sys.argv[4:]
-from largefile.engine.child import main
-main()"""
 #: Seconds between two looks at whether it lives, and at the limits.
 TICK = 0.1
 #: Seconds that a child which was told to stop, or has said that it is done, may take.
@@ -92,10 +88,10 @@ class Isolated:
     ) -> None:
         if not sys.executable or getattr(sys, "frozen", False):
             raise ValueError("isolate=True needs a Python interpreter to start, and this program has none")
-        self._url = str(url)
-        self._path = os.fspath(dest)
+        self._url: str = as_data("url", url)
+        self._path: str = as_data("dest", os.fspath(dest))
         self._to = Destination(os.path.abspath(dest))  # noqa: PTH100 - links stay as they are
-        self._folder = folder()
+        self._folder = working_folder()
         self._reader = {name: as_data(name, value) for name, value in reader.items()}
         self._options, self._session = plain(options), replace(plain(session), rate=None)
         self._renew = renew
@@ -124,10 +120,15 @@ class Isolated:
 
     @contextlib.contextmanager
     def _child(self) -> Iterator[subprocess.Popen[bytes]]:
-        ours, theirs = Channel.pair()
-        with ours:
-            with theirs:
+        try:
+            ours, theirs = Channel.pair()
+            with contextlib.ExitStack() as undone, theirs:
+                undone.enter_context(ours)
                 child = self._start(theirs)
+                undone.pop_all()
+        except OSError as error:
+            raise EngineDiedError(f"it could not be started: {error}") from error
+        with ours:
             self._channel = ours
             try:
                 yield child
@@ -143,23 +144,10 @@ class Isolated:
 
     def _start(self, theirs: Channel) -> subprocess.Popen[bytes]:
         memory = shared_memory()
-        words = [str(theirs.fileno()), str(memory), str(os.getpid())]
-        flags = {"-E": sys.flags.ignore_environment, "-s": sys.flags.no_user_site}
-        # A Ctrl-C is for the whole group, and must not meet a child that does not ignore it yet.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._board = Board(memory)
-            return subprocess.Popen(
-                [sys.executable, *(flag for flag in flags if flags[flag]), "-c", PROGRAM, *words, *sys.path],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                cwd=self._folder,
-                pass_fds=(theirs.fileno(), memory),
-            )
-        except OSError as error:
-            raise EngineDiedError(f"it could not be started: {error}") from error
+            return start(theirs, memory, self._folder)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(memory)
 
     def _watch(self, child: subprocess.Popen[bytes]) -> DownloadStatus:
@@ -198,7 +186,7 @@ class Isolated:
             options=self._options,
             session=self._session,
             limits=self._limits,
-            deadline=self._control.deadline,
+            deadline=float(self._control.deadline),
             renews=self._renew is not None,
             log_level=log.getEffectiveLevel(),
         )
@@ -218,6 +206,8 @@ class Isolated:
         match message:
             case Failed(errors):
                 raise self._with_our_cause(unpack(errors))
+            case Waits(rival):
+                self._control.waiting_for = rival
             case Logged(attributes):
                 record = logging.makeLogRecord(attributes)
                 logger = logging.getLogger(record.name)
@@ -235,9 +225,9 @@ class Isolated:
                 raise TypeError(f"renew returned a {type(found).__name__}, needed is a URL")
         except BaseException as error:  # noqa: BLE001 - the cause of what `run` raises
             self._renew_error = error
-            self._send(Renewed(None, f"{type(error).__name__}: {error}"))
+            self._send(Renewed(None, type(error).__name__))
         else:
-            self._send(Renewed(found))
+            self._send(Renewed(as_data("url", found)))
 
     def _with_our_cause(self, error: BaseException) -> BaseException:
         if isinstance(error.__cause__, RenewError) and self._renew_error is not None:
@@ -253,7 +243,8 @@ class Isolated:
         connections = self._look()[0].connections
         rate.register(self, connections)
         transfers = max(1, connections)
-        return Limits(rate.share(transfers) * transfers or None, rate.requests_per_second)
+        requests = as_data("rate", rate.requests_per_second)
+        return Limits(rate.share(transfers) * transfers or None, requests)
 
     def _keep_limits(self) -> None:
         if (limits := self._allowed()) != self._limits:
@@ -293,26 +284,3 @@ class Isolated:
             resumable=error.resumable,
             path=f"{self._path}.part" if os.path.lexists(self._to.part) else None,
         )
-
-
-def folder() -> str | None:
-    """Where relative names begin now; None if that folder is gone."""
-    try:
-        return os.getcwd()  # noqa: PTH109 - as it is
-    except FileNotFoundError:
-        return None
-
-
-def ending(returncode: int) -> str:
-    """How a process has ended, in words.
-
-    Examples
-    --------
-    >>> ending(-9), ending(1)
-    ('it was ended by SIGKILL', 'it ended with exit code 1')
-    """
-    if returncode < 0:
-        with contextlib.suppress(ValueError):
-            return f"it was ended by {signal.Signals(-returncode).name}"
-        return f"it was ended by signal {-returncode}"
-    return f"it ended with exit code {returncode}"
