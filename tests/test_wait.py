@@ -17,6 +17,7 @@ from processes import Download, in_place, nothing_left_behind, until
 import largefile
 from largefile.cli.app import program
 from largefile.engine.destination import Destination
+from largefile.engine.turn import check_wait
 from largefile.errors import CacheBusyError, CancelledError, DeadlineError, DestinationExistsError
 from largefile.testing.disk.nursery import Nursery
 from largefile.testing.disk.scenes import SCENES, SHA256, SIZE, version
@@ -131,6 +132,10 @@ def test_a_deadline_and_a_cancel_end_the_waiting(server, dest, owner):
     with pytest.raises(DeadlineError):
         largefile.download(server.url, dest, **MINE, wait=True, deadline=0.3)
     assert owner.process.poll() is None
+
+
+def test_a_time_beyond_all_measure_is_no_end():
+    assert [check_wait(wait) for wait in (10**400, float("inf"), 1e12)] == [float("inf")] * 3
 
 
 @pytest.mark.parametrize("wait", [-1, "soon", float("nan")])

@@ -24,6 +24,8 @@ T = TypeVar("T")
 #: Seconds between two tries to get the lock: few at first, as who has just begun may have no file yet that
 #: could be known again, then twice as many each time. No system tells that a lock was let go of.
 SHORT, LONG = 0.005, 0.25
+#: Seconds that are as good as no end.
+FOREVER = 1e9
 
 
 def check_wait(wait: float | bool | None) -> float:
@@ -38,7 +40,7 @@ def check_wait(wait: float | bool | None) -> float:
         return math.inf if wait else 0.0
     if not isinstance(wait, (int, float)) or not wait >= 0:
         raise ValueError(f"wait is {wait!r}, needed is True, False, or a number of seconds")
-    return float(wait)
+    return float(wait) if wait < FOREVER else math.inf
 
 
 def in_turn(work: Callable[[], T], control: Control, seconds: float, busy: Callable[[], object]) -> T:
