@@ -12,7 +12,7 @@ import time
 import pytest
 from click.testing import CliRunner
 from following import Gate
-from processes import Download, in_place, nothing_left_behind, until
+from processes import Download, in_place, nothing_left_behind, open_files, until
 
 import largefile
 from largefile.cli.app import program
@@ -115,6 +115,40 @@ def test_who_waits_goes_on_where_the_other_was_killed(server, gate, dest, owner)
     assert status.complete
     assert 3 * BLOCK <= status.resumed_bytes < BYTES
     assert dest.stat().st_size == BYTES
+
+
+def test_what_is_finished_just_when_it_was_found_at_work_is_known_again(server, gate, dest, owner):
+    has_partial = Destination.has_partial
+
+    def late(self):
+        try:
+            return has_partial(self)
+        except CacheBusyError:
+            gate.open()
+            assert owner.status()["complete"]
+            raise
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Destination, "has_partial", late)
+        status = largefile.download(server.url, dest, **MINE, wait=True)
+    assert status.notes == ("the process that was waited for had finished it: nothing was fetched",)
+
+
+def test_the_room_of_what_was_waited_for_is_free_when_it_is_our_turn(server, gate, dest, owner):
+    job = waiting(server, dest, owner)
+    newer = Gate(BYTES, shift=1)
+    server.content = newer.content()
+    newer.open(2 * BLOCK)
+    assert owner.kill()
+    try:
+        until(
+            lambda: in_place(dest) >= 2 * BLOCK and job.stats().phase == "downloading", what="the newer one"
+        )
+        held = [target for _, target in open_files() if target.startswith(f"{dest}.part")]
+        assert not [target for target in held if target.endswith("(deleted)")]
+    finally:
+        newer.open()
+    assert job.result(30).complete
 
 
 def test_the_waiting_has_the_end_that_was_said(server, dest, owner):

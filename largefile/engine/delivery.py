@@ -123,11 +123,14 @@ class Delivery:
         return self.status()
 
     def _deliver(self) -> None:
+        if self._options.wait:
+            self._to.look()  # who is at work may be done before we have seen that he is
         if self._is_there_already():
             return
         cache = self._open_partial()
         if cache is None and self._is_there_already():
             return  # somebody has finished it between the two looks
+        self._to.close()  # it is our turn, and the other's file would keep its room
         while True:
             cache = cache or self._begin()
             if cache is None:
@@ -146,7 +149,7 @@ class Delivery:
     def _step_back(self) -> None:
         """Somebody else is at work there. What was found out by now may not be so when it is our turn."""
         self._phase = "waiting"
-        self._to.meet()
+        self._to.look()
         self._source.forget()
         self._held = None
         self._notes.clear()
@@ -181,7 +184,7 @@ class Delivery:
     def _be_finished(self, header: Header) -> None:
         self._size, self._identity = header.content_size, header.identity
         who = "an earlier run, which was killed at its end,"
-        if self._to.rival is not None:
+        if self._control.waiting_for is not None:
             who = "the process that was waited for"
         self._notes.append(f"{who} had finished it: nothing was fetched")
 

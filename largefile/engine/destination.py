@@ -41,8 +41,7 @@ class Destination:
         #: What `is_free` found published by a run that died before it could say so, and cleaned up after; or
         #: by the one that was waited for.
         self.finished: Header | None = None
-        #: Who is at work here, once somebody was met.
-        self.rival: Rival | None = None
+        self._rival: Rival | None = None
         self._ops = ops
 
     def is_free(self, *, overwrite: bool) -> bool:
@@ -51,8 +50,8 @@ class Destination:
         if not folder.is_dir():
             raise ValueError(f"destination {self.path!r}: {str(folder)!r} is not a folder that exists")
         self.finished = clean_up(self.path, self.index, ops=self._ops)
-        if self.finished is None and self.rival is not None:
-            self.finished = self.rival.made(self.path)
+        if self.finished is None and self._rival is not None:
+            self.finished = self._rival.made(self.path)
         try:
             found = self._ops.stat(self.path)
         except MissingFileError:
@@ -71,15 +70,15 @@ class Destination:
             if self._ops.exists(self.index):
                 remove_unborn(self.part, self.index, ops=self._ops)
 
-    def meet(self) -> None:
-        """Somebody is at work here: have `is_free` know the file again when it is finished."""
-        self.rival = self.rival or Rival(self.part, self.index, self._ops)
-        self.rival.look()
+    def look(self) -> None:
+        """Have `is_free` know the partial file again, should somebody be at work on it and finish it."""
+        self._rival = self._rival or Rival(self.part, self.index, self._ops)
+        self._rival.look()
 
     def close(self) -> None:
-        """Let go of what was met."""
-        if self.rival is not None:
-            self.rival.close()
+        """Let go of what was seen."""
+        if self._rival is not None:
+            self._rival.close()
 
     def has_digest(self, algorithm: str, wanted: str, control: Control) -> bool:
         """Whether the file that is there has this hex digest."""
