@@ -249,6 +249,10 @@ def test_the_command_waits_no_longer_than_it_was_told(server, dest, owner):
         (["URL", "--wait"], float("inf")),
         (["--wait", "7", "URL"], 7),
         (["--wait=0.5", "URL"], 0.5),
+        (["--wait", "1e3", "URL"], 1000),
+        (["--wait", "-1", "URL"], -1),  # the library's to refuse
+        (["--wait", "inf", "URL"], float("inf")),
+        (["--wait", "--", "URL"], float("inf")),
         (["--wait", "--json", "URL"], float("inf")),
         (["URL"], 0),
     ],

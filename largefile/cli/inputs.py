@@ -35,14 +35,20 @@ Parameter = click.Parameter | None
 
 
 def is_number(word: str) -> bool:
-    """Whether a word is one, with or without a fraction.
+    """Whether a word is one, however it is written; no URL is.
 
     Examples
     --------
-    >>> is_number("5"), is_number("0.5"), is_number("https://example.org/5"), is_number("")
-    (True, True, False, False)
+    >>> is_number("5"), is_number("1e3"), is_number("-1"), is_number("inf")
+    (True, True, True, True)
+    >>> is_number("https://example.org/5"), is_number("")
+    (False, False)
     """
-    return re.fullmatch(r"[0-9]*\.?[0-9]+", word) is not None
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def size_or_auto(context: Context, parameter: Parameter, value: str) -> int | str:
