@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
 from largefile.engine.committer import Committer
-from largefile.engine.delivery import Delivery, DeliveryOptions
+from largefile.engine.delivery import Delivery
 from largefile.engine.filling import Filling
 from largefile.engine.job import Control, Job
-from largefile.engine.options import check_block_size, check_rate, check_seconds, session_options
+from largefile.engine.options import (
+    DeliveryOptions,
+    check_block_size,
+    check_rate,
+    check_seconds,
+    session_options,
+)
 from largefile.engine.reporter import reporting
 from largefile.engine.session import Session
 from largefile.engine.store import ForeignStore, Store

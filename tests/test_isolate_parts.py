@@ -17,8 +17,7 @@ from largefile.engine.board import HEAD, SIZE, Board, shared_memory
 from largefile.engine.channel import Channel
 from largefile.engine.child import CELLS, Child, as_byte
 from largefile.engine.crossing import Ended, Failed, Order, as_data, pack, unpack
-from largefile.engine.delivery import DeliveryOptions
-from largefile.engine.options import SessionOptions
+from largefile.engine.options import DeliveryOptions, SessionOptions
 from largefile.errors import CancelledError, InternalError, NotFoundError
 from largefile.stats import DownloadStatus
 from largefile.testing.server import LoopbackServer

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from largefile.engine.delivery import DeliveryOptions
-from largefile.engine.options import SessionOptions
+from largefile.engine.options import DeliveryOptions, SessionOptions
 from largefile.errors import InternalError, LargeFileError
 from largefile.stats import DownloadStatus
 

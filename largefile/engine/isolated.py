@@ -36,10 +36,9 @@ from largefile.engine.crossing import (
     plain,
     unpack,
 )
-from largefile.engine.delivery import DeliveryOptions
 from largefile.engine.destination import Destination
 from largefile.engine.job import Control
-from largefile.engine.options import SessionOptions
+from largefile.engine.options import DeliveryOptions, SessionOptions
 from largefile.engine.starting import ending, start, working_folder
 from largefile.errors import EngineDiedError, LargeFileError
 from largefile.stats import DownloadStats, DownloadStatus

@@ -12,6 +12,7 @@ from largefile.rules.rate import RateController
 
 __all__ = [
     "AUTO_CONCURRENCY",
+    "DeliveryOptions",
     "SessionOptions",
     "check_block_size",
     "check_rate",
@@ -48,6 +49,20 @@ class SessionOptions:
     clock: Callable[[], float] = time.monotonic
     seed: int | None = None
     threads: int = field(default_factory=engine_threads)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOptions:
+    """What `largefile.download` passes on; see there."""
+
+    digest: str | None = None
+    block_size: int | None = None
+    on_change: Literal["restart", "fail"] = "restart"
+    resume: bool = True
+    overwrite: bool = False
+    durable: bool = True
+    repair: bool = True
+    wait: float = 0.0  #: seconds to wait for who is at work there already
 
 
 def session_options(
