@@ -42,6 +42,15 @@ def test_a_chunked_body_comes_whole(size, background, window):
 
 
 @pytest.mark.parametrize("background", [True, False])
+def test_a_body_with_a_rate_comes_whole(background):
+    with serve(**CHUNKED) as server:
+        with open_stream(
+            server, window=3 * BLOCK, background=background, rate=8 << 20, timeout=4.0
+        ) as source:
+            assert source.read() == CONTENT
+
+
+@pytest.mark.parametrize("background", [True, False])
 def test_an_end_that_nothing_tells_is_an_error_after_the_bytes(background):
     with serve(**BARE) as server, open_stream(server, background=background) as source:
         assert source.read(9 * BLOCK) == CONTENT[: 9 * BLOCK]

@@ -8,6 +8,7 @@ import socketserver
 import threading
 
 import pytest
+from processes import until
 
 from largefile.core.sink import PAUSE, BlockSink
 from largefile.disk.buffers import BufferStore
@@ -389,6 +390,25 @@ def test_a_held_body_stays_where_it_is_until_it_is_resumed(world):
     assert [type(event) for event in transfer.events] == [Answered]
     world.transport.resume(transfer.fetch)
     assert transfer.hear(Ended).outcome is Outcome.DONE
+    assert transfer.release() == CONTENT
+
+
+@pytest.mark.parametrize("speed", [1 << 30, 0], ids=["limited", "unlimited"])
+def test_another_speed_while_nothing_flows_does_not_stop_it_for_good(world, speed):
+    world.transport.throttle((1 << 30) - speed)
+    transfer = Transfer(world, piece=2500)
+    transfer.hear(Answered)
+    world.transport.throttle(speed)
+    for _ in range(3):
+        poll(world, [transfer], 0.02)
+    assert (transfer.sink.at, transfer.lane.refusals) == (0, 0), "and does not let it begin either"
+    transfer.admit()
+    until(lambda: poll(world, [transfer], 0.1) or transfer.sink.held, what="a want of places", timeout=10)
+    world.transport.throttle((1 << 30) - speed)
+    poll(world, [transfer], 0.02)
+    assert transfer.lane.refusals == 1
+    transfer.feed(100)
+    until(lambda: poll(world, [transfer], 0.1) or len(transfer.events) > 1, what="the end", timeout=10)
     assert transfer.release() == CONTENT
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from disk_helpers import Died, MortalOps, folder, noise
 from processes import Download, until
-from server_tools import always
+from server_tools import always, sha256
 
 import largefile
 from largefile.disk.cache import LocalDownloadCache
@@ -199,6 +199,14 @@ def dies(there, ops, end):
 
 
 # --- whole downloads ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [{"chunked": True}, {"no_length": True}])
+def test_a_rate_is_kept_and_stops_nothing(tmp_path, how):
+    dest, digest = tmp_path / "x", sha256(CONTENT)
+    with LoopbackServer(CONTENT, behave=always(ranges=False, **how)) as server:
+        largefile.download(server.url, dest, proxy="", rate=1 << 20, timeout=4.0, digest=digest)
+    assert dest.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

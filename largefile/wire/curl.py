@@ -146,6 +146,11 @@ class _Transfer:
         self.news.append(Answered(self.fetch, response))
         return int(pycurl.WRITEFUNC_PAUSE)
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether libcurl waits for us: for the verdict on the head, or for a place for more bytes."""
+        return self.answered and (not self.admitted or self.sink.held)
+
     def is_accepted(self, response: Response) -> bool:
         """Whether its body may flow at once. A pause makes libcurl copy what it has read of it: with requests
         of 4 MiB that was a third of everything."""
@@ -286,8 +291,11 @@ class CurlTransport:
     def throttle(self, bytes_per_second: int) -> None:
         if bytes_per_second != self._speed:
             self._speed = bytes_per_second
-            for curl in self._by_curl:
+            for curl, transfer in self._by_curl.items():
                 curl.setopt(pycurl.MAX_RECV_SPEED_LARGE, bytes_per_second)
+                if transfer.is_paused:
+                    # libcurl (8.23) keeps the pause with the speed, forgets it, and would never go on.
+                    curl.pause(pycurl.PAUSE_RECV)
 
     def poll(self, timeout: float) -> Sequence[Answered | Ended]:
         deadline = time.monotonic() + timeout
