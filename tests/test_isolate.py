@@ -536,6 +536,16 @@ def test_a_rate_may_be_changed_meanwhile(dest):
         assert job.result(30).complete
 
 
+def test_bodies_without_a_size_share_a_rate_too(tmp_path):
+    rate = RateController(bytes_per_second=2 * BLOCK)
+    with LoopbackServer(CONTENT, behave=always(ranges=False, chunked=True)) as server:
+        jobs = [start(server, tmp_path / name, rate=rate) for name in "ab"]
+        until(lambda: rate.share(1) == BLOCK, what="both among those that share the rate")
+        assert [job.stats().connections for job in jobs] == [1, 1]
+        rate.bytes_per_second = None
+        assert [job.result(30).connections for job in jobs] == [0, 0]
+
+
 def test_what_the_child_logs_is_logged_here(dest, caplog):
     caplog.set_level(logging.WARNING, logger="largefile")
     with LoopbackServer(CONTENT) as server, pytest.raises(DigestMismatchError):

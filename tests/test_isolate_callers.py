@@ -109,7 +109,10 @@ def test_modules_where_the_caller_works_are_not_imported(server, dest, tmp_path,
     for name in names:
         (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write('{name} ')")
     # The caller has imported already what it needs of them, as the child has not.
-    before = f"os.chdir({str(folder)!r}); import largefile.engine.isolated; sys.path.insert(0, {entry!r})"
+    before = (
+        f"import largefile.caching, largefile.engine.child; os.chdir({str(folder)!r});"
+        f" sys.path.insert(0, {entry!r})"
+    )
     said, _ = call(server, dest, before)
     assert not (tmp_path / "imported").exists(), (tmp_path / "imported").read_text()
     assert said == "True"

@@ -100,6 +100,18 @@ def test_a_channel_ends_wherever_the_other_process_did(left):
         ours.send("anything")
 
 
+@pytest.mark.parametrize("left", [b"\x10", b"\x10\0\0\0", b"\x10\0\0\0 less"])
+def test_a_message_that_is_never_whole_is_waited_for_no_longer_than_was_said(left):
+    ours, theirs = Channel.pair()
+    with ours, theirs:
+        ours._socket.sendall(left)  # and a fork keeps this end open
+        got = []
+        reader = threading.Thread(target=lambda: got.append(theirs.receive(timeout=0.01)), daemon=True)
+        reader.start()
+        reader.join(10)
+        assert got == [None]
+
+
 # --- what crosses ---------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 __all__ = ["Channel", "beyond_standard"]
 
 SIZE = struct.Struct("=I")
+PIECE = 1 << 16
 #: Where a program lets SIGPIPE end it, a process that has gone is an error all the same.
 FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 
@@ -35,6 +36,7 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._sending = threading.Lock()
+        self._come = bytearray()
         self._poll = select.poll()
         self._poll.register(end, select.POLLIN)
 
@@ -56,26 +58,33 @@ class Channel:
             self._socket.sendall(SIZE.pack(len(data)) + data, FLAGS)
 
     def receive(self, timeout: float | None = None) -> Any:
-        """The next message, or None if none comes within `timeout` seconds.
+        """The next message, or None if nothing comes for `timeout` seconds, or nothing more of it.
 
         Raises
         ------
         EOFError, OSError
             There will be none any more.
         """
-        if timeout is not None and not self._poll.poll(timeout * 1000):
-            return None
-        (size,) = SIZE.unpack(self._read(SIZE.size))
-        return pickle.loads(self._read(size))
-
-    def _read(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            piece = self._socket.recv(size - len(data))
+        while (message := self._whole()) is None:
+            # Who was killed in the middle of one leaves the rest out, and no end if a fork of ours has his.
+            if not self._poll.poll(None if timeout is None else timeout * 1000):
+                return None
+            piece = self._socket.recv(PIECE)
             if not piece:
                 raise EOFError("the other process has gone")
-            data += piece
-        return bytes(data)
+            self._come += piece
+        return pickle.loads(message)
+
+    def _whole(self) -> bytes | None:
+        """The first message of what has come, if all of it has."""
+        stop = SIZE.size
+        if len(self._come) >= stop:
+            stop += SIZE.unpack_from(self._come)[0]
+        if len(self._come) < stop or stop == SIZE.size:
+            return None
+        message = bytes(self._come[SIZE.size : stop])
+        del self._come[:stop]
+        return message
 
     def close(self) -> None:
         with self._sending:

@@ -181,7 +181,10 @@ class Delivery:
         """A snapshot, from any thread."""
         elapsed = time.monotonic() - self._started
         if self._session is None:
-            return DownloadStats(phase=self._known.phase, elapsed=elapsed, downloaded_bytes=self._known.size)
+            known, unsized = self._known, self._known.phase == "downloading"
+            return DownloadStats(
+                phase=known.phase, elapsed=elapsed, downloaded_bytes=known.size, connections=int(unsized)
+            )
         stats = self._session.stats()
         others = [*self._earlier, *(session.stats() for session in self._repairs)]
         return replace(
@@ -198,7 +201,7 @@ class Delivery:
 
     def status(self, error: LargeFileError | None = None) -> DownloadStatus:
         """How it ended."""
-        known, stats, complete = self._known, self.stats(), error is None
+        known, stats, complete = self._known, replace(self.stats(), connections=0), error is None
         if complete and self._session is None:
             fetched = stats.downloaded_bytes if known.phase == "downloading" else 0
             stats = replace(
