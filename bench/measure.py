@@ -59,12 +59,12 @@ def keep_bytecode(folder: Path) -> None:
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
-def run(command: Sequence[str]) -> Usage:
-    """Run one command to its end; RuntimeError with its words if it fails."""
+def run(command: Sequence[str], limit: float = LIMIT) -> Usage:
+    """Run one command to its end; RuntimeError with its words if it fails, or takes `limit` seconds."""
     with tempfile.TemporaryFile() as words:
         began = time.perf_counter()
         child = subprocess.Popen(command, stdout=words, stderr=words, env=environment())
-        timer = threading.Timer(LIMIT, child.kill)
+        timer = threading.Timer(limit, child.kill)
         timer.start()
         try:
             _, status, used = os.wait4(child.pid, 0)

@@ -2,6 +2,7 @@
 
     python bench/memory.py [--small 100M] [--large 8G] [--folder DIR] [--json FILE]
 
+The default options, and 16 connections with blocks of 1 MiB.
 nginx serves files that are all hole, so nothing is read from the disk; what arrives is written in full,
 and the disk needs room for it. Peak memory is the process's own (VmHWM), above what it had after
 `import largefile`, with pages of the mapped file counted.
@@ -22,19 +23,26 @@ from transfers import check_space
 from web import Nginx, parse_size
 
 PROGRAM = """
-import sys, largefile
+import json, sys, largefile
 
 def memory(key):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))
 
 before = memory("VmRSS")
-status = largefile.download(sys.argv[1], sys.argv[2], durable=sys.argv[3] == "durable")
+status = largefile.download(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3]))
 print(before, memory("VmHWM"), status.duration)
 """
 
 
-def measure(server: Nginx, size: int, folder: Path, durable: bool) -> dict[str, object]:
+#: By name; the name is in the table.
+OPTIONS: dict[str, dict[str, object]] = {
+    "default": {},
+    "16 connections": {"concurrency": 16, "block_size": 1 << 20},
+}
+
+
+def measure(server: Nginx, size: int, folder: Path, how: str, durable: bool) -> dict[str, object]:
     """One download in a child: bytes after the import, at the peak, and seconds."""
     name = f"hole-{size}"
     with (server.files / name).open("wb") as file:
@@ -47,7 +55,7 @@ def measure(server: Nginx, size: int, folder: Path, durable: bool) -> dict[str, 
         PROGRAM,
         server.url(name),
         str(dest),
-        "durable" if durable else "quick",
+        json.dumps({"durable": durable, **OPTIONS[how]}),
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=environment())
@@ -61,6 +69,7 @@ def measure(server: Nginx, size: int, folder: Path, durable: bool) -> dict[str, 
     before, peak, seconds = done.stdout.split()
     return {
         "size": size,
+        "how": how,
         "durable": durable,
         "after_import": int(before),
         "peak": int(peak),
@@ -83,9 +92,10 @@ def main() -> None:
         output.mkdir()
         keep_bytecode(Path(base) / "bytecode")
         with Nginx(Path(base)) as server:
-            measure(server, 1 << 20, output, False)  # compiles what the others find compiled
+            measure(server, 1 << 20, output, "default", False)  # compiles what the others find compiled
             runs = [
-                measure(server, size, output, durable)
+                measure(server, size, output, how, durable)
+                for how in OPTIONS
                 for durable in (False, True)
                 for size in (asked.small, asked.large)
             ]

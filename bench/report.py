@@ -3,8 +3,9 @@
     python bench/report.py [DATA.json ...] > docs/performance.md
     python bench/report.py streams.json > docs/performance-streams.md
 
-Takes what `transfers.py --json`, `memory.py --json`, `streams.py --json`, `durability.py --json` and
-`pytest --benchmark-json` wrote, in any order.
+Takes what `transfers.py --json`, `networks.py --json`, `startup.py --json`, `memory.py --json`,
+`streams.py --json`, `durability.py --json` and `pytest --benchmark-json` wrote, in any order. `pictures.py`
+draws the same data.
 A ratio is that of two medians, with the rounds in which ours was the smaller one.
 """
 
@@ -18,24 +19,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from goals import goals_section
+from report_startup import startup_section
 from report_durability import durability_section
 from report_streams import streams_section
-from tables import MIB, Run, cpu, head, median, of, ratio, row, size_text
+from report_transfers import tables_section
+from tables import MIB, head, row, size_text
 
 Data = dict[str, Any]
-
-#: Ours, and who it is measured against.
-MATCHES = [
-    ("largefile, 1 MiB blocks", ["curl", "aria2c"]),
-    ("largefile, 64 KiB blocks", ["curl", "aria2c"]),
-    ("largefile durable, 1 MiB blocks", ["curl + sync -d", "aria2c + sync -d"]),
-    ("largefile durable, 64 KiB blocks", ["curl + sync -d", "aria2c + sync -d"]),
-]
-ORDER = list(dict.fromkeys(name for ours, others in MATCHES for name in [ours, *others]))
-SMALL_BLOCKS = [
-    ("largefile, 64 KiB blocks", "largefile, 1 MiB blocks"),
-    ("largefile durable, 64 KiB blocks", "largefile durable, 1 MiB blocks"),
-]
 
 HEAD = """\
 # Performance
@@ -44,7 +35,9 @@ Made by `bench/report.py` from the data of the runs; not edited by hand. The rat
 the digits are one machine's.
 """
 RECIPES = {
-    "transfers": "python bench/transfers.py --size 1G --rounds 9 --where both --json transfers.json",
+    "transfers": "python bench/transfers.py --json transfers.json",
+    "networks": "python bench/networks.py --json networks.json",
+    "startup": "python bench/startup.py --json startup.json",
     "memory": "python bench/memory.py --json memory.json",
     "streams": "python bench/streams.py --size 1G --rounds 7 --json streams.json",
     "durability": "python bench/durability.py --json durability.json",
@@ -52,52 +45,13 @@ RECIPES = {
 }
 TITLES = {
     "transfers": "Whole downloads",
+    "networks": "Networks in the small",
+    "startup": "Start-up",
     "memory": "Memory",
     "streams": "Streams and seekable files",
     "durability": "What durability costs",
     "micro": "The parts",
 }
-
-
-# --- whole downloads -----------------------------------------------------------------------------
-
-
-def transfers_section(data: Data) -> list[str]:
-    """The tables of one `transfers.py` run."""
-    lines = [
-        f"{size_text(data['size'])} of random bytes from nginx on loopback, medians of {data['rounds']} "
-        "interleaved rounds. Seconds and memory are those of the client's processes, Python's start and "
-        "imports included; a peak below that of the measuring program itself cannot be seen.",
-    ]
-    for where, place in data["places"].items():
-        by_name: dict[str, list[Run]] = {name: [] for name in ORDER}
-        for run in place["runs"]:
-            by_name[run["contender"]].append(run)
-        lines += ["", f"### To {where} ({place['filesystem']})", "", *_medians(by_name)]
-        lines += ["", *_ratios(by_name)]
-    return lines
-
-
-def _medians(by_name: dict[str, list[Run]]) -> Iterator[str]:
-    yield from head("", "wall s", "user s", "system s", "CPU s", "peak MiB")
-    for name, runs in by_name.items():
-        if not runs:
-            continue
-        seconds = [median(runs, key) for key in (of("wall"), of("user"), of("system"), cpu)]
-        yield row(name, *(f"{value:.2f}" for value in seconds), f"{median(runs, of('peak')) / MIB:.0f}")
-
-
-def _ratios(by_name: dict[str, list[Run]]) -> Iterator[str]:
-    yield from head("ours / theirs", "wall", "CPU")
-    for ours, others in MATCHES:
-        for other in others:
-            if by_name[ours] and by_name[other]:
-                found = (ratio(by_name[ours], by_name[other], key) for key in (of("wall"), cpu))
-                yield row(f"{ours} / {other}", *found)
-    for small, large in SMALL_BLOCKS:
-        if by_name[small] and by_name[large]:
-            found = (ratio(by_name[small], by_name[large], key) for key in (of("wall"), cpu))
-            yield row(f"{small} / {large.split(', ')[1]}", *found)
 
 
 # --- memory --------------------------------------------------------------------------------------
@@ -109,16 +63,16 @@ def memory_section(data: Data) -> list[str]:
         f"Peak memory of the process above what it had after `import largefile`, to {data['filesystem']}. "
         "It must not grow with the file.",
         "",
-        *head("content", "durable", "after import, MiB", "peak, MiB", "above import, MiB"),
+        *head("content", "options", "durable", "after import, MiB", "peak, MiB", "above import, MiB"),
     ]
-    above: dict[bool, list[float]] = defaultdict(list)
+    above: dict[tuple[str, bool], list[float]] = defaultdict(list)
     for run in data["runs"]:
         more = run["peak"] - run["after_import"]
-        above[run["durable"]].append(more)
+        above[run["how"], run["durable"]].append(more)
         cells = (f"{value / MIB:.1f}" for value in (run["after_import"], run["peak"], more))
-        lines.append(row(size_text(run["size"]), "yes" if run["durable"] else "no", *cells))
-    for durable, found in above.items():
-        what = "durable" if durable else "not durable"
+        lines.append(row(size_text(run["size"]), run["how"], "yes" if run["durable"] else "no", *cells))
+    for (how, durable), found in above.items():
+        what = f"{how}, {'durable' if durable else 'not durable'}"
         lines += ["", f"Largest less smallest content, {what}: {(found[-1] - found[0]) / MIB:.1f} MiB."]
     return lines
 
@@ -161,7 +115,9 @@ def _time(seconds: float) -> str:
 # --- all -----------------------------------------------------------------------------------------
 
 SECTIONS = {
-    "transfers": transfers_section,
+    "transfers": tables_section,
+    "networks": tables_section,
+    "startup": startup_section,
     "memory": memory_section,
     "streams": streams_section,
     "durability": durability_section,
@@ -171,7 +127,10 @@ SECTIONS = {
 
 def _facts(data: Data) -> Iterator[str]:
     if "facts" in data:
-        for name, value in data["facts"].items():
+        versions: dict[str, str] = {}
+        for table in data.get("tables", {}).values():
+            versions |= table["versions"]
+        for name, value in (versions | data["facts"]).items():
             yield f"* {name}: {value}"
     else:  # pytest-benchmark's; its machine has a name, which is nobody's business
         machine = data["machine_info"]
@@ -182,14 +141,13 @@ def _facts(data: Data) -> Iterator[str]:
 
 def report(runs: list[Data]) -> str:
     """The whole page."""
-    lines = [HEAD]
+    lines = [HEAD, *goals_section(runs), ""]
     for kind, title in TITLES.items():
-        lines += [f"## {title}", "", f"    {RECIPES[kind]}", ""]
         found = [data for data in runs if data.get("kind", "micro") == kind]
+        if found:
+            lines += [f"## {title}", "", f"    {RECIPES[kind]}", ""]
         for data in found:
             lines += [*SECTIONS[kind](data), "", *_facts(data), ""]
-        if not found:
-            lines += ["Not measured yet.", ""]
     return "\n".join(lines)
 
 

@@ -38,12 +38,26 @@ def median(runs: list[Run], key: Callable[[Run], float]) -> float:
     return statistics.median(key(run) for run in runs)
 
 
+def quartiles(runs: list[Run], key: Callable[[Run], float]) -> tuple[float, float, float]:
+    """The lower quartile, the median and the upper one."""
+    found = sorted(key(run) for run in runs)
+    if len(found) < 2:
+        return found[0], found[0], found[0]
+    low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
+    return low, middle, high
+
+
+def quotient(ours: list[Run], theirs: list[Run], key: Callable[[Run], float]) -> float:
+    """Of two medians."""
+    return median(ours, key) / median(theirs, key)
+
+
 def ratio(ours: list[Run], theirs: list[Run], key: Callable[[Run], float]) -> str:
     """Of two medians, with the rounds in which ours was the smaller one."""
     there = {run["round"]: key(run) for run in theirs}
     rounds = [(key(run), there[run["round"]]) for run in ours if run["round"] in there]
     less = sum(one < other for one, other in rounds)
-    return f"{median(ours, key) / median(theirs, key):.2f} ({less} of {len(rounds)})"
+    return f"{quotient(ours, theirs, key):.2f} ({less} of {len(rounds)})"
 
 
 def of(name: str) -> Callable[[Run], float]:

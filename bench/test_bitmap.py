@@ -1,11 +1,14 @@
 """Searching and setting bits: what every landed block and every planned span pays.
 
-The baseline is a `bytearray` of one byte a block: eight times the memory, and C's own memchr and count.
+The baselines are a `bytearray` of one byte a block (eight times the memory, and C's own memchr and count)
+and the package bitarray, which has bits as ours, though none that two threads may set at once.
 """
 
 from __future__ import annotations
 
 import pytest
+from bitarray import bitarray
+from bitarray.util import zeros
 
 from largefile.core.bitmap import Bitmap
 
@@ -38,6 +41,11 @@ class TestFindClear:
         present = bytearray(b"\1" * (blocks - 1) + b"\0")
         assert benchmark(present.find, 0) == blocks - 1
 
+    def test_bitarray(self, benchmark, blocks):
+        present = ~zeros(blocks)
+        present[blocks - 1] = 0
+        assert benchmark(present.find, 0) == blocks - 1
+
 
 @pytest.mark.parametrize("blocks", SIZES)
 @pytest.mark.benchmark(group="find the only block")
@@ -53,6 +61,11 @@ class TestFindSet:
         present = bytearray(blocks - 1) + b"\1"
         assert benchmark(present.find, 1) == blocks - 1
 
+    def test_bitarray(self, benchmark, blocks):
+        present = zeros(blocks)
+        present[blocks - 1] = 1
+        assert benchmark(present.find, 1) == blocks - 1
+
 
 @pytest.mark.parametrize("blocks", SIZES)
 @pytest.mark.benchmark(group="count")
@@ -66,11 +79,15 @@ class TestCount:
         present = bytearray(b"\1\0" * (blocks // 2))
         assert benchmark(present.count, 1) == blocks // 2
 
+    def test_bitarray(self, benchmark, blocks):
+        present = bitarray("10") * (blocks // 2)
+        assert benchmark(present.count, 1) == blocks // 2
+
 
 @pytest.mark.parametrize("blocks", SIZES)
 @pytest.mark.benchmark(group=f"set {SETS:,} bits")
 class TestSet:
-    """The wait of the network loop, once for each block that lands; ours is atomic, the baseline is not."""
+    """The wait of the network loop, once for each block that lands; ours is atomic, the baselines are not."""
 
     def test_bitmap(self, benchmark, blocks):
         bitmap = Bitmap(blocks)
@@ -85,6 +102,17 @@ class TestSet:
 
     def test_bytearray(self, benchmark, blocks):
         present = bytearray(blocks)
+        landing = range(0, blocks, blocks // SETS)
+
+        def land():
+            for block in landing:
+                present[block] = 1
+
+        benchmark(land)
+        assert present.count(1) == SETS
+
+    def test_bitarray(self, benchmark, blocks):
+        present = zeros(blocks)
         landing = range(0, blocks, blocks // SETS)
 
         def land():

@@ -1,4 +1,4 @@
-"""A content of 1 TiB in blocks of 1 MiB: from its index to its first requests; and group commit."""
+"""A content of 8 TiB in blocks of 8 MiB: from its index to its first requests; and group commit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.create import create_cache_files
 from largefile.rules.schedule import Scheduler, Start
 
-MIB = 1 << 20
-TIB = 1 << 40
-BLOCKS = TIB // MIB
+BLOCK = 8 << 20
+SIZE = 8 << 40
+BLOCKS = SIZE // BLOCK
 GAP = 1 << 19  # every block before it is there, and all but one after it
 CONCURRENCY = 8
 COMMITTED = 1024
@@ -25,16 +25,16 @@ SMALL = 4096
 
 @pytest.fixture(scope="module")
 def partial(tmp_path_factory):
-    """The paths of a cache of 1 TiB that lacks its middle and its last block; and Go's text of the same."""
+    """The paths of a cache of 8 TiB that lacks its middle and its last block; and Go's text of the same."""
     folder = tmp_path_factory.mktemp("partial")
     data, index = paths(folder)
-    create_cache_files(data, index, TIB, MIB, reserve="span")
-    tracker = ByteRangesTracker(TIB, MIB)
+    create_cache_files(data, index, SIZE, BLOCK, reserve="span")
+    tracker = ByteRangesTracker(SIZE, BLOCK)
     with LocalDownloadCache.open(data, index, reserve="span") as cache:
         for block in range(BLOCKS - 1):
             if block != GAP:
                 cache.seal(block, block)
-                tracker.set(block * MIB)
+                tracker.set(block * BLOCK)
     text = folder / "go.json"
     text.write_text(tracker.to_json())
     return data, index, text
@@ -44,7 +44,7 @@ def open_and_plan(data, index):
     """The blocks of the first requests."""
     with LocalDownloadCache.open(data, index, reserve="span") as cache:
         present = cache.byte_ranges.bitmap
-        scheduler = Scheduler(present, block_size=MIB, content_size=TIB, concurrency=CONCURRENCY)
+        scheduler = Scheduler(present, block_size=BLOCK, content_size=SIZE, concurrency=CONCURRENCY)
         return spans(scheduler)
 
 
@@ -64,7 +64,7 @@ def parse_and_plan(text):
     return [(block, block + 1) for block in missing]
 
 
-@pytest.mark.benchmark(group="resume 1 TiB")
+@pytest.mark.benchmark(group="resume 8 TiB")
 class TestResume:
     """The wait of `largefile get` on a partial file, from the call to the first request."""
 
@@ -73,7 +73,7 @@ class TestResume:
             with LocalDownloadCache.open(*partial[:2], reserve="span") as cache:
                 return cache.cached_bytes_and_blocks()
 
-        assert benchmark(open_and_close) == (TIB - 2 * MIB, BLOCKS - 2)
+        assert benchmark(open_and_close) == (SIZE - 2 * BLOCK, BLOCKS - 2)
 
     def test_open_and_plan(self, benchmark, partial):
         assert benchmark(open_and_plan, *partial[:2]) == [(GAP, GAP + 1), (BLOCKS - 1, BLOCKS)]
@@ -82,23 +82,23 @@ class TestResume:
         assert benchmark(parse_and_plan, partial[2]) == [(GAP, GAP + 1), (BLOCKS - 1, BLOCKS)]
 
 
-@pytest.mark.benchmark(group="plan an empty 1 TiB")
+@pytest.mark.benchmark(group="plan an empty 8 TiB")
 class TestPlan:
     """The wait between the probe's answer and the first requests of a new download."""
 
     def test_scheduler(self, benchmark):
-        present = ByteRangesTracker(TIB, MIB).bitmap
+        present = ByteRangesTracker(SIZE, BLOCK).bitmap
 
         def plan():
-            return spans(Scheduler(present, block_size=MIB, content_size=TIB, concurrency=CONCURRENCY))
+            return spans(Scheduler(present, block_size=BLOCK, content_size=SIZE, concurrency=CONCURRENCY))
 
         found = benchmark(plan)
-        assert [first for first, _ in found] == [64 * each for each in range(CONCURRENCY)]
+        assert [first for first, _ in found] == [8 * each for each in range(CONCURRENCY)]
         assert all(stop == first for (_, stop), (first, _) in pairwise(found))
 
     def test_list_of_blocks(self, benchmark):
         def plan():
-            waiting = [(at, min(at + MIB, TIB) - 1) for at in range(0, TIB, MIB)]
+            waiting = [(at, min(at + BLOCK, SIZE) - 1) for at in range(0, SIZE, BLOCK)]
             return waiting[:CONCURRENCY]
 
         assert len(benchmark(plan)) == CONCURRENCY

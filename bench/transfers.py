@@ -1,12 +1,19 @@
-"""Whole downloads from nginx on loopback, beside curl and aria2c: wall time, CPU, peak memory.
+"""Whole downloads from nginx on loopback, beside all neighbours: wall time, CPU, peak memory, requests.
 
-    python bench/transfers.py [--size 1G] [--rounds 9] [--where disk|shm|both] [--only TEXT] [--json FILE]
+    python bench/transfers.py [--tables NAME ...] [--size 1G] [--rounds 7] [--only TEXT] [--json FILE]
 
-Every round runs every contender once, each round beginning with another one, so that a slow minute of the
-machine is everybody's. All read the same file, which is in the page cache; what they made is removed, and
-what the disk still owes is written, before the next one begins. A round before the first warms up: it is
-not measured, and its outputs are compared by SHA-256; all others by size. A contender's time is that of
-its processes from start to end; for us that includes Python's start and our imports.
+A base case, and one table for each thing that is varied:
+
+http-disk    the base: 1 GiB over HTTP to the disk, everybody
+http-tmpfs   the same to /dev/shm
+https-disk   the same over HTTPS; every client verifies the server's certificate
+blocks       ours with blocks of 64 KiB, 1 MiB and 16 MiB
+connections  with 1, 4 and 16 connections
+large-disk   8 times as many bytes, for the best; a third of the rounds
+large-tmpfs  the same to /dev/shm
+
+To the disk neighbours are run as they come and then `sync -d` on their file: the table has them without it
+beside ours with durable=False, and with it beside ours with durable=True.
 """
 
 from __future__ import annotations
@@ -19,103 +26,147 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from measure import Usage, facts, filesystem, keep_bytecode, run
-from report import transfers_section
-from web import Nginx, make_random, parse_size, read_through, sha256
+import rounds
+from compiled import compiled
+from measure import facts, filesystem, keep_bytecode
+from report_transfers import table_lines
+from rivals import OBSTORE, PYCURL, TRUST, Contender, aria2c, axel, curl, limit, neighbours, ours, package
+from rounds import Competition, Source, installed
+from web import Nginx, make_random, parse_size, quick_digest, read_through
 
 SHM = Path("/dev/shm")
 NAME = "source.bin"
+KIB, MIB = 1 << 10, 1 << 20
+FALLOC = ["-k1M", "--file-allocation=falloc"]
 
-#: The child's whole program. `-P`: what is in the present folder is not imported by accident.
-PROGRAM = """
-import sys, largefile
-url, dest, block_size, durable = sys.argv[1:]
-largefile.download(url, dest, block_size=int(block_size), durable=durable == "durable")
-"""
+
+def everybody(program: Path | None) -> list[Contender]:
+    return [ours(), ours("one thread", threads=1), *neighbours(), *limits(program, 4)]
+
+
+def with_durable(program: Path | None) -> list[Contender]:
+    return [ours(durable=True), *everybody(program)]
+
+
+def limits(program: Path | None, *counts: int) -> list[Contender]:
+    return [] if program is None else [limit(program, count) for count in counts]
+
+
+def blocks(program: Path | None) -> list[Contender]:
+    sizes = [(64 * KIB, "64 KiB"), (MIB, "1 MiB"), (16 * MIB, "16 MiB")]
+    return [
+        ours(f"blocks of {text}", durable, block_size=size)
+        for durable in (False, True)
+        for size, text in sizes
+    ]
+
+
+def connections(program: Path | None) -> list[Contender]:
+    counts = (1, 4, 16)
+    return [
+        *(ours(f"{count}", concurrency=count) for count in counts),
+        Contender("curl, 1", curl, "curl"),
+        *(Contender(f"aria2c, {n}", aria2c(f"-x{n}", f"-s{n}", *FALLOC), "aria2c") for n in counts),
+        *(Contender(f"axel, {n}", axel(n), "axel") for n in counts),
+        *(Contender(f"obstore, {n}", package(OBSTORE, n), "python:obstore") for n in counts),
+        *(Contender(f"pycurl loop, {n}", package(PYCURL, n), "python:pycurl") for n in counts),
+        *limits(program, *counts),
+    ]
+
+
+def best(program: Path | None) -> list[Contender]:
+    names = ("curl", "aria2c -x16 -s16", "obstore, 8", "hf_transfer, 16", "pycurl loop, 8")
+    return [ours(), *(each for each in neighbours() if each.name in names), *limits(program, 4)]
+
+
+def best_durable(program: Path | None) -> list[Contender]:
+    return [ours(durable=True), *best(program)]
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """Who downloads `url` to `dest`, as commands that are run one after the other."""
+class Table:
+    """What one table compares, and where."""
 
-    name: str
-    commands: Callable[[str, Path], list[list[str]]]
-
-    def run(self, url: str, dest: Path) -> Usage:
-        return sum((run(command) for command in self.commands(url, dest)), Usage())
-
-
-def ours(block_size: int, durable: str) -> Callable[[str, Path], list[list[str]]]:
-    words = [str(block_size), durable]
-    return lambda url, dest: [[sys.executable, "-P", "-c", PROGRAM, url, str(dest), *words]]
+    title: str
+    contenders: Callable[[Path | None], list[Contender]]
+    where: str = "disk"
+    scheme: str = "http"
+    times: int = 1  #: so many times the size, and so many fewer rounds
+    synced: bool = False
 
 
-def curl(url: str, dest: Path) -> list[list[str]]:
-    return [["curl", "-q", "-s", "-S", "-f", "-o", str(dest), url]]
+TABLES = {
+    "http-disk": Table("HTTP to disk", with_durable, synced=True),
+    "http-tmpfs": Table("HTTP to tmpfs", everybody, where="tmpfs"),
+    "https-disk": Table("HTTPS to disk", lambda program: with_durable(None), scheme="https", synced=True),
+    "blocks": Table("Small and large blocks", blocks),
+    "connections": Table("1, 4 and 16 connections", connections),
+    "large-disk": Table("A larger file to disk", best_durable, times=8, synced=True),
+    "large-tmpfs": Table("A larger file to tmpfs", best, where="tmpfs", times=8),
+}
 
 
-def aria2c(url: str, dest: Path) -> list[list[str]]:
-    how = ["--no-conf", "-q", "-x16", "-s16", "-k1M", "--file-allocation=falloc"]
-    return [["aria2c", *how, "-d", str(dest.parent), "-o", dest.name, url]]
+def play(table: Table, asked: argparse.Namespace, server: Nginx, program: Path | None) -> dict[str, Any]:
+    """All rounds of one table, as data."""
+    size = asked.size * table.times
+    contenders, versions = installed(table.contenders(program), asked.only)
+    count = max(1, asked.rounds // (3 if table.times > 1 else 1))
+    digests = source_file(server.files / NAME, size)
+    with workplace(table.where, asked.folder) as folder, trusting(server, table.scheme):
+        check_space(folder, 2 * size)
+        source = Source(server.url(NAME, table.scheme), size, digests, server.asked)
+        competition = Competition(source, folder, table.synced)
+        competition.play(contenders, count)
+        kind = filesystem(folder)
+    return {
+        "title": table.title,
+        "size": size,
+        "rounds": count,
+        "what": f"from nginx on loopback, {table.scheme.upper()}, to {kind}",
+        "versions": versions,
+        "runs": competition.runs,
+        "failures": competition.failures,
+    }
 
 
-def synced(commands: Callable[[str, Path], list[list[str]]]) -> Callable[[str, Path], list[list[str]]]:
-    return lambda url, dest: [*commands(url, dest), ["sync", "-d", str(dest)]]
+@contextmanager
+def trusting(server: Nginx, scheme: str) -> Iterator[None]:
+    """Have children trust the server's authority, and no other."""
+    if scheme == "http":
+        yield
+        return
+    before = os.environ.get(TRUST)
+    os.environ[TRUST] = str(server.authority)
+    try:
+        yield
+    finally:
+        os.environ.pop(TRUST)
+        if before is not None:
+            os.environ[TRUST] = before
 
 
-# The names are the ones that `report` looks for.
-CONTENDERS = [
-    Contender("largefile, 1 MiB blocks", ours(1 << 20, "quick")),
-    Contender("largefile, 64 KiB blocks", ours(1 << 16, "quick")),
-    Contender("curl", curl),
-    Contender("aria2c", aria2c),
-    Contender("largefile durable, 1 MiB blocks", ours(1 << 20, "durable")),
-    Contender("largefile durable, 64 KiB blocks", ours(1 << 16, "durable")),
-    Contender("curl + sync -d", synced(curl)),
-    Contender("aria2c + sync -d", synced(aria2c)),
-]
+def source_file(path: Path, size: int) -> tuple[str, str]:
+    """The digests of a file of this size, made anew if another one is there, and read through."""
+    if not path.exists() or path.stat().st_size != size:
+        _known[path] = make_random(path, size), quick_digest(path)
+    read_through(path)
+    return _known[path]
+
+
+_known: dict[Path, tuple[str, str]] = {}
 
 
 @contextmanager
 def workplace(where: str, disk: Path) -> Iterator[Path]:
     """A folder for outputs."""
-    with tempfile.TemporaryDirectory(dir=SHM if where == "shm" else disk, prefix="largefile-bench-") as name:
+    with tempfile.TemporaryDirectory(
+        dir=SHM if where == "tmpfs" else disk, prefix="largefile-bench-"
+    ) as name:
         yield Path(name)
-
-
-def compete(
-    contenders: list[Contender], url: str, folder: Path, size: int, rounds: int, digest: str
-) -> list[dict[str, object]]:
-    """All rounds in one folder, as records."""
-    records: list[dict[str, object]] = []
-    for number in range(rounds + 1):
-        start = number % len(contenders)
-        for contender in contenders[start:] + contenders[:start]:
-            usage = one(contender, url, folder, size, None if number else digest)
-            if number:
-                records.append({"contender": contender.name, "round": number, **asdict(usage)})
-        print(f"  round {number} of {rounds}" if number else "  warm, and every SHA-256 is right", flush=True)
-    return records
-
-
-def one(contender: Contender, url: str, folder: Path, size: int, digest: str | None) -> Usage:
-    """One download, checked, and nothing left of it."""
-    os.sync()  # what the one before still owed the disk
-    dest = folder / "output.bin"
-    try:
-        usage = contender.run(url, dest)
-        found = dest.stat().st_size
-        if found != size:
-            raise RuntimeError(f"{contender.name} made {found} bytes of {size}")
-        if digest is not None and sha256(dest) != digest:
-            raise RuntimeError(f"{contender.name} made other bytes")
-    finally:
-        for path in folder.iterdir():
-            path.unlink()
-    return usage
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -128,14 +179,12 @@ def check_space(folder: Path, needed: int) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=f"{__doc__}\n{rounds.__doc__}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="NAME")
     parser.add_argument("--size", type=parse_size, default=1 << 30, help="bytes, or 100M, 1G; default 1G")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--where", choices=["disk", "shm", "both"], default="disk")
-    parser.add_argument(
-        "--only", action="append", help="contenders whose name contains this; may be repeated"
-    )
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", action="append", help="contenders whose name contains this; repeatable")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to use")
     parser.add_argument("--json", type=Path, help="write the data for report.py here")
     return parser.parse_args()
@@ -143,32 +192,20 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     asked = arguments()
-    chosen = [each for each in CONTENDERS if not asked.only or any(text in each.name for text in asked.only)]
-    if not chosen or asked.rounds < 1:
-        raise SystemExit("nothing to run: see --only and --rounds")
-    places = ["disk", "shm"] if asked.where == "both" else [asked.where]
+    if asked.rounds < 1:
+        raise SystemExit("nothing to run: see --rounds")
     check_space(asked.folder, 3 * asked.size)
-    data: dict[str, object] = {
-        "kind": "transfers",
-        "facts": facts(),
-        "size": asked.size,
-        "rounds": asked.rounds,
-    }
-    data["places"] = results = {}
+    data: dict[str, Any] = {"kind": "transfers", "facts": facts(), "tables": {}}
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="largefile-bench-") as base:
         keep_bytecode(Path(base) / "bytecode")
-        with Nginx(Path(base)) as server:
-            digest = make_random(server.files / NAME, asked.size)
-            for where in places:
-                with workplace(where, asked.folder) as folder:
-                    check_space(folder, asked.size + (asked.size >> 3))
-                    print(f"{where} ({filesystem(folder)})", flush=True)
-                    read_through(server.files / NAME)
-                    runs = compete(chosen, server.url(NAME), folder, asked.size, asked.rounds, digest)
-                    results[where] = {"filesystem": filesystem(folder), "runs": runs}
-    if asked.json is not None:
-        asked.json.write_text(json.dumps(data, indent=1) + "\n")
-    print("\n".join(transfers_section(data)))
+        program = compiled("limit", Path(base))
+        with Nginx(Path(base), tls=any(TABLES[name].scheme == "https" for name in asked.tables)) as server:
+            for name in asked.tables:
+                print(f"{name}:", file=sys.stderr, flush=True)
+                data["tables"][name] = found = play(TABLES[name], asked, server, program)
+                print("\n".join(table_lines(found)), "\n", flush=True)
+                if asked.json is not None:  # after each: a long run may be cut short
+                    asked.json.write_text(json.dumps(data, indent=1) + "\n")
 
 
 if __name__ == "__main__":
