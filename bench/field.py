@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.metadata
 import logging
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from measure import package_version, program_version
 
 import largefile
 from largefile.errors import NetworkError
@@ -79,16 +79,7 @@ class Neighbour:
 
     def version(self) -> str | None:
         """None where it is not installed."""
-        if self.package is not None:
-            try:
-                return importlib.metadata.version(self.package)
-            except importlib.metadata.PackageNotFoundError:
-                return None
-        path = shutil.which(str(self.program))
-        if path is None:
-            return None
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-        return next((word for word in said.split() if word[0].isdigit()), "unknown")
+        return package_version(self.package) if self.package else program_version(str(self.program))
 
 
 def python(source: str) -> Callable[[str, Path], Sequence[str]]:

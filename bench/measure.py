@@ -74,7 +74,7 @@ def run(command: Sequence[str], limit: float = LIMIT) -> Usage:
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             words.seek(0)
-            raise RuntimeError(f"{command[0]} ended with {child.returncode}: {words.read()[-2000:]!r}")
+            raise RuntimeError(f"{Path(command[0]).name} ended with {child.returncode}: {words.read()[-2000:]!r}")
     unit = 1 if platform.system() == "Darwin" else 1024
     return Usage(wall, used.ru_utime, used.ru_stime, used.ru_maxrss * unit)
 
@@ -87,11 +87,11 @@ def facts() -> dict[str, str]:
         "machine": f"{_processor()}, {os.cpu_count()} CPUs, {memory / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        "largefile": metadata.version("largefile") if _installed() else "from the tree",
+        "largefile": package_version("largefile") or "from the tree",
         "pycurl": _pycurl(),
-        "nginx": _version("nginx", "-v"),
-        "curl": _version("curl", "--version"),
-        "aria2c": _version("aria2c", "--version"),
+        "nginx": program_version("nginx", "-v") or "not installed",
+        "curl": program_version("curl") or "not installed",
+        "aria2c": program_version("aria2c") or "not installed",
     }
 
 
@@ -110,24 +110,25 @@ def _processor() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
-def _installed() -> bool:
-    try:
-        metadata.version("largefile")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 def _pycurl() -> str:
     # Asked of a child: what this process imports, its children's peak memory shows.
     command = [sys.executable, "-P", "-c", "import pycurl; print(*pycurl.version.split()[:2])"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _version(program: str, option: str) -> str:
+def program_version(program: str, option: str = "--version") -> str | None:
+    """What a program says it is; None where it is not installed."""
     path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if path is None:
-        return "not installed"
+        return None
     done = subprocess.run([path, option], capture_output=True, text=True, check=False)
     found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
     return found[0] if found else "unknown"
+
+
+def package_version(package: str) -> str | None:
+    """The version of a package of this interpreter; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

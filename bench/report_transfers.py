@@ -82,6 +82,11 @@ def _rows(group: dict[str, list[Run]]) -> Iterator[str]:
             f"{median(runs, of('user')):.2f}",
             f"{median(runs, of('system')):.2f}",
             f"{median(runs, of('peak')) / MIB:.0f}",
-            f"{median(runs, of('requests')):.0f}",
+            _requests(runs),
             f"{median(runs, of('connections')):.0f}",
         )
+
+
+def _requests(runs: list[Run]) -> str:
+    refused = median(runs, of("refused"))
+    return f"{median(runs, of('requests')):.0f}" + (f" ({refused:.0f} refused)" if refused else "")

@@ -6,12 +6,9 @@ All trust SSL_CERT_FILE where they know it, and are told where they do not. What
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import shlex
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from measure import LIMIT, Usage, run
+from measure import LIMIT, Usage, package_version, program_version, run
 
 Commands = list[list[str]]
 
@@ -52,16 +49,8 @@ class Contender:
         if not self.needs:
             return ""
         if self.needs.startswith("python:"):
-            try:
-                return importlib.metadata.version(self.needs.removeprefix("python:"))
-            except importlib.metadata.PackageNotFoundError:
-                return None
-        path = shutil.which(self.needs)
-        if path is None:
-            return None
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-        words = (said.stdout + said.stderr).split()
-        return next((word.rstrip(",") for word in words if word[0].isdigit()), "unknown")
+            return package_version(self.needs.removeprefix("python:"))
+        return program_version(self.needs)
 
 
 # --- ours ----------------------------------------------------------------------------------------
