@@ -74,7 +74,8 @@ def run(command: Sequence[str], limit: float = LIMIT) -> Usage:
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             words.seek(0)
-            raise RuntimeError(f"{Path(command[0]).name} ended with {child.returncode}: {words.read()[-2000:]!r}")
+            name = Path(command[0]).name
+            raise RuntimeError(f"{name} ended with {child.returncode}: {words.read()[-2000:]!r}")
     unit = 1 if platform.system() == "Darwin" else 1024
     return Usage(wall, used.ru_utime, used.ru_stime, used.ru_maxrss * unit)
 

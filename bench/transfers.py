@@ -34,7 +34,7 @@ import rounds
 from compiled import compiled
 from measure import facts, filesystem, keep_bytecode
 from report_transfers import table_lines
-from rivals import OBSTORE, PYCURL, TRUST, Contender, aria2c, axel, curl, limit, neighbours, ours, package
+from rivals import OBSTORE, PYCURL, TRUST, Contender, aria2c, curl, limit, neighbours, ours, package
 from rounds import Competition, Source, installed
 from web import Nginx, make_random, parse_size, quick_digest, read_through
 
@@ -71,7 +71,6 @@ def connections(program: Path | None) -> list[Contender]:
         *(ours(f"{count}", concurrency=count) for count in counts),
         Contender("curl, 1", curl, "curl"),
         *(Contender(f"aria2c, {n}", aria2c(f"-x{n}", f"-s{n}", *FALLOC), "aria2c") for n in counts),
-        *(Contender(f"axel, {n}", axel(n), "axel") for n in counts),
         *(Contender(f"obstore, {n}", package(OBSTORE, n), "python:obstore") for n in counts),
         *(Contender(f"pycurl loop, {n}", package(PYCURL, n), "python:pycurl") for n in counts),
         *limits(program, *counts),
@@ -79,7 +78,7 @@ def connections(program: Path | None) -> list[Contender]:
 
 
 def best(program: Path | None) -> list[Contender]:
-    names = ("curl", "aria2c -x16 -s16", "obstore, 8", "hf_transfer, 16", "pycurl loop, 8")
+    names = ("curl", "aria2c -x16 -s16", "wget2", "obstore, 8", "pycurl loop, 8")
     return [ours(), *(each for each in neighbours() if each.name in names), *limits(program, 4)]
 
 
