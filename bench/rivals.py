@@ -205,14 +205,14 @@ def package(source: str, count: int) -> Callable[[Task], Commands]:
     return lambda task: [[*PYTHON, source, task.url, str(task.dest), str(count)]]
 
 
-def limit(program: Path, count: int) -> Contender:
+def limit(program: Path, count: int, how: str) -> Contender:
     """`limit.c`, compiled."""
 
     def commands(task: Task) -> Commands:
         to = urlsplit(task.url)
-        return [[str(program), str(to.hostname), str(to.port), to.path, str(task.dest), str(count)]]
+        return [[str(program), str(to.hostname), str(to.port), to.path, str(task.dest), str(count), how]]
 
-    return Contender(f"C limit, {count}", commands, limit=True)
+    return Contender(f"C limit ({how}), {count}", commands, limit=True)
 
 
 # --- the field -----------------------------------------------------------------------------------

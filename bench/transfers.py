@@ -53,7 +53,9 @@ def with_durable(program: Path | None) -> list[Contender]:
 
 
 def limits(program: Path | None, *counts: int) -> list[Contender]:
-    return [] if program is None else [limit(program, count) for count in counts]
+    if program is None:
+        return []
+    return [limit(program, count, how) for how in ("map", "write") for count in counts]
 
 
 def blocks(program: Path | None) -> list[Contender]:
@@ -73,7 +75,7 @@ def connections(program: Path | None) -> list[Contender]:
         *(Contender(f"aria2c, {n}", aria2c(f"-x{n}", f"-s{n}", *FALLOC), "aria2c") for n in counts),
         *(Contender(f"obstore, {n}", package(OBSTORE, n), "python:obstore") for n in counts),
         *(Contender(f"pycurl loop, {n}", package(PYCURL, n), "python:pycurl") for n in counts),
-        *limits(program, *counts),
+        *limits(program, 1, 4),
     ]
 
 
