@@ -96,10 +96,11 @@ def _field(table: Data, title: str, best: dict[str, float], rest: dict[str, floa
             if measure in rest and ratios[1:]:
                 found, name = max(ratios[1:])
                 yield f"{title_here}, all others: {measure}", rest[measure], found, f"{found:.2f} ({name})"
-        for name, runs in named.items():
-            if runs[0]["limit"]:
-                found = quotient(ours, runs, of("wall"))
-                yield f"{title_here}, {name}: wall", 1.0, found, f"{found:.2f}"
+        limits = [(median(runs, of("wall")), name) for name, runs in named.items() if runs[0]["limit"]]
+        if limits:
+            _, name = min(limits)
+            found = quotient(ours, named[name], of("wall"))
+            yield f"{title_here}, one thread in C: wall", 1.0, found, f"{found:.2f} ({name})"
 
 
 def _go(name: str, table: Data, title: str) -> Iterator[Row]:
