@@ -80,12 +80,18 @@ def run(command: Sequence[str], limit: float = LIMIT) -> Usage:
     return Usage(wall, used.ru_utime, used.ru_stime, used.ru_maxrss * unit)
 
 
+def load() -> float:
+    """How many processes wanted to run in the last minute: what a figure was measured beside."""
+    return round(os.getloadavg()[0], 1)
+
+
 def facts() -> dict[str, str]:
     """What a figure is worth nothing without: the machine, the versions, the day. No names, no paths."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d"),
         "machine": f"{_processor()}, {os.cpu_count()} CPUs, {memory / 2**30:.0f} GiB",
+        "load before": f"{load()}",
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "largefile": package_version("largefile") or "from the tree",

@@ -30,7 +30,7 @@ from typing import Any
 
 import rounds
 from compiled import compiled
-from measure import facts, keep_bytecode
+from measure import facts, keep_bytecode, load
 from report_transfers import table_lines
 from rivals import Contender, curl, ours, sixteen
 from rounds import Competition, Source, installed
@@ -189,6 +189,7 @@ def contenders(table: Table) -> list[Contender]:
 
 
 def play(table: Table, asked: argparse.Namespace, bench: Bench) -> dict[str, Any]:
+    before = load()
     size = asked.size // table.part
     digests = source_file(bench.server.files / NAME, size)
     chosen, versions = installed(
@@ -207,6 +208,7 @@ def play(table: Table, asked: argparse.Namespace, bench: Bench) -> dict[str, Any
         "title": table.title,
         "size": size,
         "rounds": asked.rounds,
+        "load": before,
         "what": f"{table.what}{place.how}, to tmpfs, with 16 connections unless said otherwise",
         "versions": versions,
         "runs": competition.runs,

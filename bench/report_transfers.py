@@ -21,6 +21,8 @@ COLUMNS = (
     "requests",
     "connections",
 )
+#: A load above which figures say little: somebody else was running.
+QUIET = 1.0
 DURABLE = ("largefile durable", " + sync -d")
 
 
@@ -54,6 +56,11 @@ def table_lines(table: Data) -> list[str]:
         f"{size_text(table['size'])} of random bytes {table['what']}; medians of {table['rounds']} "
         "interleaved rounds. In brackets: the rounds in which ours was less."
     ]
+    if table["load"] > QUIET:
+        lines += [
+            "",
+            f"**The machine was busy: load {table['load']} before.** Such figures are a first look.",
+        ]
     for name, group in groups(table).items():
         if len(groups(table)) > 1:
             lines += ["", f"*{name[0].upper()}{name[1:]}:*"]

@@ -32,7 +32,7 @@ from typing import Any
 
 import rounds
 from compiled import compiled
-from measure import facts, filesystem, keep_bytecode
+from measure import facts, filesystem, keep_bytecode, load
 from report_transfers import table_lines
 from rivals import OBSTORE, PYCURL, TRUST, Contender, aria2c, curl, limit, neighbours, ours, package
 from rounds import Competition, Source, installed
@@ -113,6 +113,7 @@ TABLES = {
 
 def play(table: Table, asked: argparse.Namespace, server: Nginx, program: Path | None) -> dict[str, Any]:
     """All rounds of one table, as data."""
+    before = load()
     size = asked.size * table.times
     contenders, versions = installed(table.contenders(program), asked.only)
     count = max(1, asked.rounds // (3 if table.times > 1 else 1))
@@ -127,6 +128,7 @@ def play(table: Table, asked: argparse.Namespace, server: Nginx, program: Path |
         "title": table.title,
         "size": size,
         "rounds": count,
+        "load": before,
         "what": f"from nginx on loopback, {table.scheme.upper()}, to {kind}",
         "versions": versions,
         "runs": competition.runs,
