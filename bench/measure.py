@@ -59,11 +59,12 @@ def keep_bytecode(folder: Path) -> None:
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
-def run(command: Sequence[str], limit: float = LIMIT) -> Usage:
-    """Run one command to its end; RuntimeError with its words if it fails, or takes `limit` seconds."""
+def run(command: Sequence[str], limit: float = LIMIT, folder: Path | None = None) -> Usage:
+    """Run one command in `folder` to its end; RuntimeError with its words if it fails, or takes `limit`
+    seconds."""
     with tempfile.TemporaryFile() as words:
         began = time.perf_counter()
-        child = subprocess.Popen(command, stdout=words, stderr=words, env=environment())
+        child = subprocess.Popen(command, stdout=words, stderr=words, env=environment(), cwd=folder)
         timer = threading.Timer(limit, child.kill)
         timer.start()
         try:

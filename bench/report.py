@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from goals import goals_section
-from report_startup import startup_section
 from report_durability import durability_section
+from report_startup import startup_section
 from report_streams import streams_section
 from report_transfers import tables_section
 from tables import MIB, head, row, size_text

@@ -42,7 +42,8 @@ class Contender:
     limit: bool = False  #: no neighbour, but what the machine allows
 
     def run(self, task: Task, limit: float = LIMIT) -> Usage:
-        return sum((run([*self.prefix, *each], limit) for each in self.commands(task)), Usage())
+        folder = task.dest.parent  # some write a log where they are
+        return sum((run([*self.prefix, *each], limit, folder) for each in self.commands(task)), Usage())
 
     def version(self) -> str | None:
         """None where it is not installed."""
