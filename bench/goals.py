@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from report_transfers import groups
+from report_transfers import QUIET, groups
 from tables import MIB, Run, by_contender, cpu, head, median, of, quotient, row, size_text
 
 Data = dict[str, Any]
@@ -13,6 +13,10 @@ Named = dict[str, list[Run]]
 
 #: The Go package's figures, from another run on the same kind of machine: its wall and CPU by curl's.
 GO = {"http-disk": (2.01 / 2.18, 1.47 / 2.02), "http-tmpfs": (0.95 / 1.81, 1.02 / 1.67)}
+BUSY = (
+    "**Some of it was measured beside other work** (the tables and lists below say the load): a first look, "
+    "and no verdict. To be measured again on a machine that is left alone."
+)
 KEYS = {"wall": of("wall"), "CPU": cpu}
 
 
@@ -25,6 +29,7 @@ def goals_section(runs: list[Data]) -> list[str]:
         "time, or with the least CPU time, which may be two; of *all others* it is the worst ratio. The Go "
         "package was measured in another run: its ratio goes by way of curl's, which is in both.",
         "",
+        *([BUSY, ""] if any(_is_busy(data) for data in runs) else []),
         *head("", "goal", "reached", ""),
     ]
     by_kind: dict[str, Data] = {}
@@ -37,6 +42,12 @@ def goals_section(runs: list[Data]) -> list[str]:
     return lines
 
 
+def _is_busy(data: Data) -> bool:
+    loads = [table["load"] for table in data.get("tables", {}).values()]
+    loads.append(float(data.get("facts", {}).get("load before", 0)))
+    return max(loads) > QUIET
+
+
 Row = tuple[str, float, float, str]
 
 
@@ -47,7 +58,8 @@ def _all(kinds: dict[str, Data], tables: dict[str, Data]) -> Iterator[Row]:
             yield from _field(tables[name], title, {"wall": 0.9, "CPU": 0.9}, {"wall": 0.7, "CPU": 0.7})
             yield from _go(name, tables[name], title)
     if "https-disk" in tables:
-        yield from _field(tables["https-disk"], "HTTPS, disk", {"wall": 0.65, "CPU": 0.75}, {})
+        title = f"{size_text(tables['https-disk']['size'])}, HTTPS, disk"
+        yield from _field(tables["https-disk"], title, {"wall": 0.65, "CPU": 0.75}, {})
     if "speed" in kinds.get("streams", {}):
         named = by_contender(kinds["streams"]["speed"]["runs"])
         for key, goal in (("wall", 1.0), ("CPU", 1.6)):

@@ -93,6 +93,7 @@ def facts() -> dict[str, str]:
         "date": datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d"),
         "machine": f"{_processor()}, {os.cpu_count()} CPUs, {memory / 2**30:.0f} GiB",
         "load before": f"{load()}",
+        "priority": f"nice {os.getpriority(os.PRIO_PROCESS, 0)}",
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "largefile": package_version("largefile") or "from the tree",
