@@ -561,3 +561,9 @@ def test_a_content_range_that_is_read_is_written_the_same(text):
     numbers = [part.lstrip("0") or "0" for part in re.findall(r"\d+|\*", text)]
     named = ["*"] if found.first is None else [str(found.first), str(found.last)]
     assert numbers == [*named, "*" if found.total is None else str(found.total)]
+
+
+def test_a_whole_body_without_size_and_validator_is_not_taken_for_content_that_has_none():
+    verdict = ask(answer(200, etag=None, last_modified=None), pinned=Identity(None, None, 100))
+    assert verdict.kind is Kind.RETRY
+    assert "of unknown size that nothing identifies" in verdict.reason

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from schedule_world import land, scheduler_for, starts
 
+from largefile.errors import NetworkError
 from largefile.rules.actions import Span
 from largefile.rules.flights import Flight, Flights
-from largefile.rules.schedule import Renew, Split, Stop, Wait
+from largefile.rules.schedule import Fault, Renew, Split, Stop, Wait
 from largefile.rules.stragglers import RENEWALS, Stragglers
 
 BLOCK = 100
@@ -141,6 +142,21 @@ def test_the_end_of_a_slow_transfer_goes_to_a_free_connection():
     assert scheduler.granted(slow, 7, 1.5)
     (taken,), _ = starts(scheduler, 1.5)
     assert (slow.stop_block, taken.first_block) == (7, 7)
+
+
+def test_the_end_of_a_slow_transfer_goes_to_a_connection_that_waits_to_try_again():
+    scheduler, bitmap = scheduler_for(20, block_size=BLOCK, concurrency=2)
+    slow = scheduler.adopt(0, 10, 0.0)
+    while (quick := starts(scheduler, 0.5)[0][0]).stop_block < 20:
+        land(scheduler, bitmap, quick.first_block, quick.stop_block)
+        scheduler.ended(quick, None, 0.5)
+    scheduler.progress(slow, 1, 0.5)
+    scheduler.next_action(0.5)
+    scheduler.ended(quick, Fault(NetworkError("reset")), 1.4)
+    scheduler.progress(slow, 101, 1.5)
+    split = scheduler.next_action(1.5)
+    assert isinstance(split, Split)
+    assert split.span is slow
 
 
 def test_who_is_held_to_a_speed_is_neither_slow_nor_silent():
