@@ -25,6 +25,7 @@ from largefile.testing.disk.sites import Site, call_sites
 from largefile.testing.disk.stage import BLOCK, Scenario, Stage, WrongError, stage
 from largefile.testing.disk.system import ERRNOS, REPEATED, SHORT, Fault, Place, Seen, System
 from largefile.testing.hostile.runner import attempt
+from largefile.testing.summary import OutcomeSummary
 
 __all__ = ["LIMIT", "Case", "Outcome", "Plan", "Result", "Summary", "cases_of", "count", "plan", "play"]
 
@@ -93,27 +94,11 @@ class Result:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(OutcomeSummary):
     """How many cases came out how."""
 
-    counts: dict[Outcome, int]
-
-    @classmethod
-    def of(cls, results: Sequence[Result]) -> Summary:
-        return cls({outcome: sum(r.outcome is outcome for r in results) for outcome in Outcome})
-
-    @property
-    def is_good(self) -> bool:
-        return not any(count for outcome, count in self.counts.items() if outcome not in GOOD)
-
-    def as_dict(self) -> dict[str, int]:
-        """For JSON."""
-        return {outcome.value: count for outcome, count in self.counts.items()}
-
-    def __str__(self) -> str:
-        parts = ", ".join(f"{count} {outcome.value}" for outcome, count in self.counts.items())
-        return f"{sum(self.counts.values())} cases: {parts}"
+    outcomes = Outcome
+    bad = frozenset(Outcome) - frozenset(GOOD)
 
 
 @dataclass(frozen=True, slots=True)

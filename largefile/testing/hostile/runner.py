@@ -23,6 +23,7 @@ from largefile.stats import DownloadStatus
 from largefile.testing.authority import Authority
 from largefile.testing.hostile.case import BLOCK, Case
 from largefile.testing.script import pattern
+from largefile.testing.summary import OutcomeSummary
 
 __all__ = ["LIMIT", "TIMEOUT", "Client", "Ours", "Outcome", "Result", "Summary", "play", "play_all"]
 
@@ -84,27 +85,11 @@ class Result:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(OutcomeSummary):
     """How many cases came out how."""
 
-    counts: dict[Outcome, int]
-
-    @classmethod
-    def of(cls, results: Sequence[Result]) -> Summary:
-        return cls({outcome: sum(r.outcome is outcome for r in results) for outcome in Outcome})
-
-    @property
-    def is_good(self) -> bool:
-        return not any(self.counts[outcome] for outcome in BAD)
-
-    def as_dict(self) -> dict[str, int]:
-        """For JSON."""
-        return {outcome.value: count for outcome, count in self.counts.items()}
-
-    def __str__(self) -> str:
-        parts = ", ".join(f"{count} {outcome.value}" for outcome, count in self.counts.items())
-        return f"{sum(self.counts.values())} cases: {parts}"
+    outcomes = Outcome
+    bad = BAD
 
 
 class Ours:
