@@ -51,7 +51,8 @@ def dest(tmp_path):
 def _none_is_left():
     yield
     for pid in children():
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # one that was just ending
+            os.kill(pid, signal.SIGKILL)
 
 
 def start(server, dest, **options):
