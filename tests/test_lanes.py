@@ -267,6 +267,29 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", where], check=True)
 
 
+@pytest.mark.parametrize("reserve", ["all", "span"])
+def test_in_memory_only_what_is_going_to_be_mapped_is_reserved(small_disk, reserve):
+    def allocated():
+        return (small_disk / "x.part").stat().st_blocks * 512
+
+    with new_cache(small_disk, MIB, 64 << 10, reserve=reserve) as cache:
+        assert not cache.reserved
+        assert allocated() == 0
+        written, sink = cache.lane(), BlockSink()
+        written.aim(sink, 0, 4)
+        assert allocated() == 0
+        feed(sink, noise(4 * (64 << 10)))
+        assert allocated() == 4 * (64 << 10)
+        written.release()
+        mapped = cache.lane(direct=True)
+        assert type(mapped) is MapLane
+        mapped.aim(sink, 8, 12)
+        assert allocated() == 8 * (64 << 10)
+        mapped.release()
+    with reopen(small_disk, reserve=reserve) as cache:
+        assert (cache.reserved, allocated(), present(cache)) == (False, 8 * (64 << 10), {0, 1, 2, 3})
+
+
 def test_a_page_without_room_is_not_enough_space_and_no_signal(small_disk, monkeypatch):
     # As if the reservation had lied: the file is sparse, and mapped all the same.
     def reserve(fd, start, stop, path, **options):

@@ -116,7 +116,7 @@ def new_cache_files(
         with contextlib.ExitStack() as undo:
             index_file, lock = make_index(index_path, data_path, header.next(inode=0), lock, undo, ops)
             data_file = _make_data(data_path, header.content_size, undo, ops)
-            if reserve == "all" and content_size:
+            if reserve == "all" and content_size and not data_file.in_memory:
                 data_file.allocate(0, content_size, progress)
             if progress is not None:
                 progress(content_size)

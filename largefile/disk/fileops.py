@@ -26,10 +26,21 @@ from largefile.errors import CacheIOError, NotEnoughSpaceError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["MAPPABLE", "NO_SUPPORT", "REAL", "DeniedError", "FileOps", "MissingFileError", "failure"]
+__all__ = [
+    "MAPPABLE",
+    "NO_SUPPORT",
+    "REAL",
+    "TMPFS",
+    "DeniedError",
+    "FileOps",
+    "MissingFileError",
+    "failure",
+]
 
+#: The kind of filesystem whose room is memory: to reserve some is to fill it with zeros.
+TMPFS = 0x01021994
 #: Kinds of filesystem where a page that was reserved cannot fail later: ext4, xfs, tmpfs.
-MAPPABLE = frozenset({0xEF53, 0x58465342, 0x01021994})
+MAPPABLE = frozenset({0xEF53, 0x58465342, TMPFS})
 #: What a filesystem answers to a request that it has no code for.
 NO_SUPPORT = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 
@@ -223,7 +234,7 @@ class FileOps:
 
     def pwrite(self, fd: int, data: Buffer, offset: int, path: str = "") -> None:
         """Write all of `data`."""
-        # Once for every 32 KiB of a download: the short way for what is nearly always so.
+        # Once for every 256 KiB of a download, or less: the short way for what is nearly always so.
         with memoryview(data) as view:
             size = view.nbytes
             try:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from largefile.disk.fileops import MAPPABLE, REAL, FileOps
+from largefile.disk.fileops import MAPPABLE, REAL, TMPFS, FileOps
 from largefile.disk.locks import Lock, is_locked, is_named
 from largefile.disk.reserve import reserve
 from largefile.errors import CacheError, CacheIOError, PartialFileError
@@ -69,6 +69,9 @@ class LocalFile:
         Its path.
     fd : int
         The open descriptor; -1 after `close`.
+    in_memory : bool
+        Its filesystem's room is memory (tmpfs). To reserve that is to fill it with zeros, 0.4 s for a GiB, so
+        only what is going to be mapped is reserved there.
     """
 
     def __init__(self, path: str, fd: int, ops: FileOps = REAL, *, writable: bool = True) -> None:
@@ -76,7 +79,9 @@ class LocalFile:
         self.ops = ops
         self.writable = writable
         self._lock: Lock | None = None  # taken already, and waiting for who asks for it
-        self._mappable = writable and ops.fs_magic(fd, path) in MAPPABLE
+        kind = ops.fs_magic(fd, path)
+        self.in_memory = kind == TMPFS
+        self._mappable = writable and kind in MAPPABLE
         self.fd = fd  # last: the descriptor is ours to close only from here on
 
     @classmethod

@@ -6,7 +6,7 @@ since the last mark while it is still in the processor's cache, and at a block's
 `seal(block, hash)`. They differ in the place that they hand out:
 
 * `filelanes.MapLane`: a window of the file's map; pages that are finished are dropped behind the sink.
-* `filelanes.BounceLane`: 32 KiB of memory, written to the file when it is full; the way of libcurl's bytes,
+* `filelanes.BounceLane`: 256 KiB of memory, written to the file when it is full; the way of libcurl's bytes,
   and of all bytes where the file cannot be mapped.
 * `blocklane.BlockLane`: memory of one block, given to the `write_at` of somebody else's DownloadCache.
 * `BufferLane`: the caller's own buffer.

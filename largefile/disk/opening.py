@@ -232,7 +232,7 @@ def _reserve(data: CacheFile, size: int, progress: Progress | None) -> bool:
     if not isinstance(data, LocalFile):
         return not size or data.allocate(0, size)
     check_space(data.name, size, data.stat().st_blocks * 512, data.ops)
-    return data.allocate(0, size, progress)
+    return not data.in_memory and data.allocate(0, size, progress)
 
 
 def _ops_of(file: CacheFile) -> FileOps:

@@ -107,10 +107,13 @@ class CacheWrites(CacheReads):
         mappable = not isinstance(self._data, LocalFile) or self._data.mappable
         return MapLane(self) if wanted and mappable else BounceLane(self)
 
-    def prepare(self, first: int, stop: int) -> None:
-        """Make room on the disk for bytes `first` to `stop` - 1, where that was put off."""
+    def prepare(self, first: int, stop: int, *, mapped: bool = False) -> None:
+        """Make room on the disk for bytes `first` to `stop` - 1, where that was put off; `mapped` bytes are
+        stored, and others written."""
         self._check()
-        if self._by_span and first < stop:
+        # Where room is memory a write takes it as well as a reservation would, and zeroes nothing.
+        in_memory = isinstance(self._data, LocalFile) and self._data.in_memory
+        if first < stop and (mapped if in_memory else self._by_span):
             self._data.allocate(first, stop - first)
 
     def seal(self, block: int, content: int) -> None:

@@ -100,7 +100,7 @@ class Delivery:
         known = self._known
         self._block_size, known.size = cache.block_size, cache.content_size
         if not cache.reserved:
-            known.notes.append("the filesystem can not reserve space: it may run out on the way")
+            known.notes.append("no space is reserved on this filesystem: it may run out on the way")
         if cache.lock_kind == "none":
             known.notes.append("the filesystem has no locks: a second writer would only cost bandwidth")
         if self._session is not None:

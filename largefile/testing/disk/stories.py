@@ -26,6 +26,7 @@ from largefile.errors import CacheIOError, CachePoisonedError
 from largefile.rules.identity import Identity
 from largefile.testing.disk.journal import Recorder
 from largefile.testing.disk.seam import Call, everywhere
+from largefile.testing.disk.system import EXT4
 from largefile.testing.script import DATE
 from largefile.testing.server import LoopbackServer
 
@@ -119,7 +120,7 @@ class Story:
         Does it.
     blocks, block_size : int
         So many whole blocks, and a short one.
-    magic : int, optional
+    magic : int
         The kind of filesystem.
     overwrite : bool
         Whether the next run may replace the destination.
@@ -133,7 +134,7 @@ class Story:
     play: Callable[[Scene], None]
     blocks: int = 9
     block_size: int = 4096
-    magic: int | None = None
+    magic: int = EXT4
     overwrite: bool = False
     wrong: bool = False
     later: bool = False

@@ -31,12 +31,14 @@ from typing import Any
 
 from largefile.disk import fileops, sysfile
 
-__all__ = ["ANSWERS", "ERRNOS", "REPEATED", "SHORT", "Fault", "Place", "Seen", "System"]
+__all__ = ["ANSWERS", "ERRNOS", "EXT4", "REPEATED", "SHORT", "Fault", "Place", "Seen", "System"]
 
 #: What is tried at every call.
 ERRNOS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EINTR, errno.ENOMEM)
 #: In the place of an errno: part of it is done.
 SHORT = 0
+#: The kind of filesystem that stories and scenarios are played on.
+EXT4 = 0xEF53
 #: Repeated by CPython after EINTR (PEP 475).
 REPEATED = frozenset(
     {"open", "fstat", "fsync", "fdatasync", "ftruncate", "fchmod", "pread", "preadv", "pwrite"}
@@ -113,7 +115,8 @@ class System:
     owner : int, optional
         The number of the user that every file belongs to, as on filesystems without owners.
     mappable : bool
-        False: the filesystem is of a kind that is not known, and nothing may be mapped for writing.
+        False: the filesystem is of a kind that is not known, and nothing may be mapped for writing. Else it
+        is ext4, whatever it is in truth: scenarios are played in memory, and are about disks.
     """
 
     def __init__(
@@ -169,8 +172,8 @@ class System:
         raise OSError(number, os.strerror(number))
 
     def _seen_as(self, call: str, found: Any) -> Any:
-        if call == "fs_magic" and not self.mappable:
-            return 0
+        if call == "fs_magic":
+            return EXT4 if self.mappable else 0
         return _owned(found, self.owner) if call == "fstat" and self.owner is not None else found
 
     def _due(self, call: str, args: tuple[Any, ...]) -> int | None:
