@@ -79,10 +79,10 @@ class Watched:
         self._poller = poller
     def __getattr__(self, name):
         return getattr(self._poller, name)
-    def poll(self, timeout):
+    def poll(self, *how):
         come_back()
         try:
-            return self._poller.poll(timeout)
+            return self._poller.poll(*how)
         finally:
             leave()
 

@@ -28,7 +28,7 @@ RIGHT = hashlib.sha256(pattern(0, SIZE - 1)).hexdigest()
 
 @pytest.fixture(autouse=True)
 def two_threads(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("largefile.engine.options._processors", lambda: 4)
     assert session.WORTH_A_THREAD <= SIZE
 
 

@@ -46,10 +46,11 @@ def python(code, *words):
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------
 
-#: As the command, where there are two processors; it says when both of the engine's threads move bytes.
+#: As the command, where there are four processors; it says when both of the engine's threads move bytes.
 GET = """
 import os, signal, threading
-os.cpu_count = lambda: 2
+os.cpu_count = lambda: 4
+os.sched_getaffinity = lambda pid: range(4)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may have it ignored
 run = threading.Thread.run
 def told(self):
