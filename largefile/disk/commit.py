@@ -63,7 +63,7 @@ class GroupCommit:
         self._landed.append(block)
         if not self.landed.is_set():  # `commit` clears it first, and takes the list then
             self.landed.set()
-        if len(self._landed) >= self._enough:
+        if len(self._landed) >= self._enough and not self.due.is_set():
             self.due.set()
 
     def commit(self) -> int:
