@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
@@ -216,7 +215,7 @@ class CachingDownloader:
         store: Store
         if isinstance(cache, LocalDownloadCache):
             store, pin = cache, cache.pin
-            expected = replace(cache.identity, digest=wanted)
+            expected = cache.identity._replace(digest=wanted)
         else:
             store = ForeignStore(cache)
         self._session = session = Session(self._source, store, control, self._options, pin=pin)

@@ -13,7 +13,6 @@ import enum
 import hashlib
 import itertools
 import struct
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import xxhash
@@ -70,8 +69,7 @@ class State(enum.IntEnum):
     POISONED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The facts of one index; a change makes a new one with `next`."""
 
     content_size: int
@@ -113,7 +111,7 @@ class Header:
 
     def next(self, **changes: object) -> Header:
         generation = (self.generation + 1) % _GENERATIONS
-        return replace(self, generation=generation, **changes)  # type: ignore[arg-type]
+        return self._replace(generation=generation, **changes)  # type: ignore[arg-type]
 
     def follows(self, other: Header) -> bool:
         """Whether this was written in turn after `other`."""
@@ -130,8 +128,7 @@ class Chosen(NamedTuple):
     certain: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Where the tables of an index begin, and its whole size."""
 
     live: int

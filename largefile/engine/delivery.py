@@ -136,7 +136,7 @@ class Delivery:
         probe, known = self._before.take(), self._known
         assert probe is not None
         known.phase = "downloading"
-        known.identity = replace(probe.identity, digest=known.digest)
+        known.identity = probe.identity._replace(digest=known.digest)
         known.heed(probe.identity.said)
         known.notes.append("the server does not say the size: one stream, not resumable")
         with self._to.begin_unsized(overwrite=self._options.overwrite) as file:

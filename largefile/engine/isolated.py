@@ -92,7 +92,7 @@ class Isolated:
         self._to = Destination(os.path.abspath(dest))  # noqa: PTH100 - links stay as they are
         self._folder = working_folder()
         self._reader = {name: as_data(name, value) for name, value in reader.items()}
-        self._options, self._session = plain(options), replace(plain(session), rate=None)
+        self._options, self._session = plain(options), plain(session)._replace(rate=None)
         self._renew = renew
         self._renew_error: BaseException | None = None
         self._control = control

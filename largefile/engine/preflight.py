@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import replace
 
 from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.header import Header
@@ -141,15 +140,15 @@ class Preflight:
         known = self._known
         self._control.check()
         if cache.complete and known.digest is not None and cache.url == self._source.name:
-            known.identity = replace(cache.identity, digest=known.digest)
+            known.identity = cache.identity._replace(digest=known.digest)
             return True  # the digest alone decides: no request
         # A digest given now decides in the end, whatever was known when the partial was begun. One that was
         # given then still does: it may be all that tells the two versions apart.
         if known.digest is None and cache.identity.digest is not None:
             known.expect(cache.identity.digest)
-        stored = replace(cache.identity, digest=known.digest)
+        stored = cache.identity._replace(digest=known.digest)
         try:
-            found = replace(self._probe_gap(cache).identity, digest=stored.digest)
+            found = self._probe_gap(cache).identity._replace(digest=stored.digest)
         except (NetworkError, StalledError):
             if not (cache.complete and cache.url == self._source.name):
                 raise
@@ -191,7 +190,7 @@ class Preflight:
         size = probe.identity.size
         if size is None:
             return None
-        self._known.identity = replace(probe.identity, digest=self._known.digest)
+        self._known.identity = probe.identity._replace(digest=self._known.digest)
         self._known.phase = "reserving"
         return LocalDownloadCache.create(
             self._to.part,

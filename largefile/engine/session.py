@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from largefile.core.byteranges import ByteRanges
 from largefile.engine.blockmap import block_map
@@ -44,8 +44,7 @@ log = logging.getLogger("largefile")
 WORTH_A_THREAD = 32 * MIB
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """What is fetched, and in which order: all of it, a window that follows a reader, or what is demanded.
 
     `window` and `head` are blocks, spans are bytes; see `largefile.rules.schedule.Scheduler`.
@@ -56,6 +55,9 @@ class Shape:
     on_demand: bool = False
     min_span: int = 1
     max_span: int = 64 << 20
+
+
+EVERYTHING = Shape()
 
 
 class Session:
@@ -86,7 +88,7 @@ class Session:
         options: SessionOptions | None = None,
         *,
         pin: Callable[[Identity], object] | None = None,
-        shape: Shape = Shape(),
+        shape: Shape = EVERYTHING,
     ) -> None:
         self._source = source
         self._store = store
@@ -289,7 +291,7 @@ class Session:
             raise SourceChangedError(found.describe(), expected.describe())
         if self._source.is_anonymous or not self._resumed_blocks:
             return  # nothing ever tells its versions apart, or there is nothing that could be mixed
-        agrees, why = expected.resumable_with(replace(found, digest=expected.digest))
+        agrees, why = expected.resumable_with(found._replace(digest=expected.digest))
         if not agrees:
             raise SourceChangedError(found.describe(), f"{expected.describe()} ({why})")
 

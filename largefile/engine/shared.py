@@ -14,7 +14,6 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
@@ -92,7 +91,7 @@ class Shared:
         """Whose bytes are here; ValueError if nothing can tell whether they are of `found`."""
         nobody = Identity(None, None, self.store.content_size)
         if isinstance(self.cache, LocalDownloadCache):
-            known = replace(self.cache.identity, digest=None)
+            known = self.cache.identity._replace(digest=None)
         else:
             known = (recall(self.cache) if self.store.byte_ranges.count else None) or nobody
         agrees, why = known.resumable_with(found)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from largefile.rules.digests import ServerDigest
 
@@ -26,8 +26,7 @@ class Match(Enum):
     CONTRADICTORY = "contradictory"  #: these are two versions
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What is known of one version of the content.
 
     Parameters
@@ -130,7 +129,7 @@ class Identity:
             self.size == other.size is not None
             and not self._dates_differ(other)
             and self.difference(other) is not None
-            and replace(self, etag=other.etag).difference(other) is None
+            and self._replace(etag=other.etag).difference(other) is None
         )
 
     def shares_validator(self, other: Identity) -> bool:
@@ -267,7 +266,7 @@ def vouched_by(identity: Identity | None, digest: str | None, said: ServerDigest
     """
     if digest is not None:
         return "digest" if said is None else "server-digest"
-    return replace(identity, digest=None).verified_by if identity is not None else None
+    return identity._replace(digest=None).verified_by if identity is not None else None
 
 
 def describe(identity: Identity) -> dict[str, object]:

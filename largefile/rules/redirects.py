@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote, urljoin
 
 from largefile.errors import RefusedError
@@ -43,8 +43,7 @@ _LITERAL = re.compile(r"\[([0-9A-Fa-f:.]+)(?:%25[A-Za-z0-9._~-]+)?\]")
 _AMBIGUOUS = re.compile("[ßς\u200c\u200d]")
 
 
-@dataclass(frozen=True, slots=True)
-class _Url:
+class _Url(NamedTuple):
     scheme: str
     host: str
     port: int | None

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Contention", "interpreter_delay"]
 
@@ -36,8 +36,7 @@ REST = 0.001
 _told = itertools.count()
 
 
-@dataclass(frozen=True, slots=True)
-class Turns:
+class Turns(NamedTuple):
     """Seconds that a thread has had a processor, and that it was ready and none was free."""
 
     thread: int

@@ -11,9 +11,8 @@ import io
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from largefile.core.sink import BlockSink
 from largefile.events import Ended, Fetch, Response
@@ -54,8 +53,7 @@ class Reader(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """What the first request found out. If `fetch` is set it is answered and held, ready to be admitted."""
 
     identity: Identity
