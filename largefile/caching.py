@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
 from largefile.engine.committer import Committer
 from largefile.engine.delivery import Delivery
-from largefile.engine.filling import Filling
 from largefile.engine.job import Control, Job
 from largefile.engine.options import (
     DeliveryOptions,
@@ -33,11 +32,11 @@ from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader, check_mirrors
 from largefile.wire.readers import Reader, Source
 from largefile.wire.renewal import Renew
-from largefile.wire.threads import ReaderSource
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from largefile.engine.filling import Filling
     from largefile.engine.isolated import Isolated
 
 __all__ = ["CachingDownloader", "download", "start_download"]
@@ -162,7 +161,13 @@ class CachingDownloader:
         if cache is None:
             raise TypeError("cache is not set")
         self._reader = reader
-        self._source: Source = reader if isinstance(reader, HTTPReader) else ReaderSource(reader)
+        self._source: Source
+        if isinstance(reader, HTTPReader):
+            self._source = reader
+        else:
+            from largefile.wire.threads import ReaderSource  # an HTTPReader needs none
+
+            self._source = ReaderSource(reader)
         self._cache = cache
         self._options = session_options(
             concurrency, rate, timeout, tries, wait_for_completion, max_iterations, threads
@@ -431,9 +436,11 @@ def start_download(
     if into is not None:
         if isolate:
             raise ValueError("a buffer of this process can not be filled by another: isolate needs a file")
+        from largefile.engine.filling import Filling  # each of these is imported by who asks for it
+
         work = Filling(source, into, control, session, digest)
     elif dest is not None and isolate:
-        from largefile.engine.isolated import Isolated  # what most programs have no use for
+        from largefile.engine.isolated import Isolated
 
         work = Isolated(url, dest, reader, control, delivery, session, renew)
     else:

@@ -7,7 +7,6 @@ complete; it writes none of what is refused here.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -46,6 +45,8 @@ def parse_index_text(text: str | bytes) -> tuple[int, int, list[int]]:
     >>> parse_index_text('{"content_size":"1010","block_size":250,"ranges":["b"]}')
     (1010, 250, [11])
     """
+    import json  # no index of ours is a text
+
     try:
         fields = json.loads(text, object_pairs_hook=_unique)
     except RecursionError:

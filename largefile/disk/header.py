@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import hashlib
 import itertools
 import struct
 from typing import NamedTuple
@@ -275,7 +274,13 @@ def _squeeze(name: str, text: str | None) -> str | None:
     if text is None:
         return None
     data = text.encode("utf-8", "surrogateescape")
-    return text if len(data) <= _LIMITS[name] else "sha256:" + hashlib.sha256(data).hexdigest()
+    return text if len(data) <= _LIMITS[name] else "sha256:" + _sha256(data).hex()
+
+
+def _sha256(data: bytes) -> bytes:
+    import hashlib  # loads OpenSSL, and hardly any header needs it
+
+    return hashlib.sha256(data).digest()
 
 
 def _boot_bytes(boot: str) -> bytes:
@@ -286,7 +291,7 @@ def _boot_bytes(boot: str) -> bytes:
         found = bytes.fromhex(boot.replace("-", ""))
         if len(found) == len(_NO_BOOT):
             return found
-    return hashlib.sha256(boot.encode()).digest()[:16]
+    return _sha256(boot.encode())[:16]
 
 
 def _boot_text(boot: bytes) -> str:

@@ -75,7 +75,7 @@ class Preflight:
             return
         if not self._to.has_digest(known.algorithm, known.digest.partition(":")[2], self._control):
             raise DestinationExistsError(self._to.path)
-        known.size, known.computed = os.stat(self._to.path).st_size, known.digest  # noqa: PTH116
+        known.size, known.computed = os.stat(self._to.path).st_size, known.digest
         known.notes.append("the destination is there already and has the digest: nothing was fetched")
 
     def _be_finished_or_raise(self) -> None:

@@ -11,12 +11,11 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from largefile.core.byteranges import ByteRanges
 from largefile.engine.blockmap import block_map
 from largefile.engine.crew import Crew
-from largefile.engine.digester import Digester, Readable
 from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
 from largefile.engine.pump import IDLE
@@ -35,6 +34,9 @@ from largefile.rules.identity import Identity, Match
 from largefile.rules.schedule import Scheduler
 from largefile.stats import DownloadStats
 from largefile.wire.readers import MIB, Probe, Source
+
+if TYPE_CHECKING:
+    from largefile.engine.digester import Digester
 
 __all__ = ["Session", "Shape"]
 
@@ -309,8 +311,11 @@ class Session:
 
     @contextlib.contextmanager
     def _digesting(self, algorithm: str | None) -> Iterator[None]:
-        if algorithm is not None and isinstance(self._store, Readable):
-            self._digester = Digester(algorithm, self._store)
+        if algorithm is not None:
+            from largefile.engine.digester import Digester, Readable  # with hashlib, which loads OpenSSL
+
+            if isinstance(self._store, Readable):
+                self._digester = Digester(algorithm, self._store)
         try:
             yield
         finally:

@@ -81,7 +81,7 @@ def temporary_cache(identity: Identity, block_size: int, url: str) -> LocalDownl
     """A cache for the content of `identity` whose files have no name any more."""
     folder = tempfile.mkdtemp(prefix="largefile-")
     try:
-        part = os.path.join(folder, "part")  # noqa: PTH118 - a name, not a path to look at
+        part = os.path.join(folder, "part")
         return _new(part, identity, block_size, url, durable=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -113,7 +113,7 @@ class Shelf:
         # A stem that looks numbered itself numbers its first version too, so that no two stems share a name.
         first = f"{self._stem}-1" if _NUMBERED.fullmatch(self._stem) else self._stem
         for stem in itertools.chain([first], (f"{self._stem}-{n}" for n in itertools.count(2))):
-            yield os.path.join(self.path, f"{stem}.part")  # noqa: PTH118 - a name, not a path to look at
+            yield os.path.join(self.path, f"{stem}.part")
 
     def take(self, part: str, identity: Identity, block_size: int, url: str) -> LocalDownloadCache | None:
         """The cache of this version at `part`, made if nothing is there; None if that is another one's.

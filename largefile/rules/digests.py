@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import base64
 import functools
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 __all__ = ["ServerDigest", "parse_digest", "server_digest"]
 
-#: Algorithms whose digest has a size of its own; the shake family's is a choice.
-_HASHLIB = {re.sub("[-_]", "", name): name for name in hashlib.algorithms_guaranteed if "shake" not in name}
 #: By the names that fields use, the strongest first: what hashlib calls them.
 _NAMES = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "md5": "md5"}
 _STRENGTH = tuple(_NAMES.values())
@@ -68,10 +65,14 @@ def parse_digest(text: str) -> tuple[str, str]:
     >>> parse_digest("MD5=D41D8CD98F00B204E9800998ECF8427E")
     ('md5', 'd41d8cd98f00b204e9800998ecf8427e')
     """
+    import hashlib  # loads OpenSSL: only for who has a digest
+
     label, _, value = text.strip().partition("=" if "=" in text else ":")
-    name = _HASHLIB.get(re.sub("[-_]", "", label.strip().lower()))
+    # Algorithms whose digest has a size of its own; the shake family's is a choice.
+    known = {re.sub("[-_]", "", name): name for name in hashlib.algorithms_guaranteed if "shake" not in name}
+    name = known.get(re.sub("[-_]", "", label.strip().lower()))
     if name is None:
-        allowed = ", ".join(sorted(_HASHLIB.values()))
+        allowed = ", ".join(sorted(known.values()))
         raise ValueError(f"digest {text!r} must be ALGORITHM:HEX with one of {allowed}")
     needed = 2 * hashlib.new(name, usedforsecurity=False).digest_size
     value = value.strip().lower()
@@ -177,6 +178,8 @@ def _decoded(text: str) -> bytes:
 @functools.cache
 def _size(algorithm: str) -> int | None:
     """Bytes of a digest; None where this system has no such algorithm, or forbids it."""
+    import hashlib  # as above
+
     try:
         return hashlib.new(algorithm).digest_size
     except ValueError:

@@ -6,11 +6,9 @@ a host that two parsers read differently is how credentials reach a stranger.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
-from urllib.parse import quote, urljoin
 
 from largefile.errors import RefusedError
 
@@ -159,6 +157,8 @@ def follow(url: str, location: str | None, status: int, *, hops: int = 0) -> str
     -----
     RFC 3986 section 5, RFC 9110 section 10.2.2.
     """
+    from urllib.parse import urljoin  # slow to import, and most addresses lead nowhere else
+
     here = f"redirect {status} from {display_url(url)}"
     if status not in REDIRECTS or not location or not location.strip():
         raise RefusedError(f"{here} does not say where to")
@@ -204,6 +204,8 @@ def _host(host: str, url: str) -> str:
         if host.startswith("["):
             if (literal := _LITERAL.fullmatch(host)) is None:
                 raise ValueError
+            import ipaddress  # most hosts have a name
+
             ipaddress.IPv6Address(literal[1])
             return host.lower()
         if _AMBIGUOUS.search(host):
@@ -226,7 +228,11 @@ def _port(port: str | None, url: str) -> int | None:
 
 def _quoted(text: str) -> str:
     """Percent-encode what is not ASCII and leave the rest as it is: it may be signed."""
-    return text if text.isascii() else "".join(c if c.isascii() else quote(c) for c in text)
+    if text.isascii():
+        return text
+    from urllib.parse import quote  # as in `follow`
+
+    return "".join(c if c.isascii() else quote(c) for c in text)
 
 
 def _encoded(location: str) -> str:

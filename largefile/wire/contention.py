@@ -106,7 +106,7 @@ def turns_of_this_thread() -> Turns | None:
     """What the kernel has counted; None if it does not."""
     thread = threading.get_native_id()
     try:
-        with open(f"/proc/self/task/{thread}/schedstat", "rb") as file:  # noqa: PTH123 - a third of the time
+        with open(f"/proc/self/task/{thread}/schedstat", "rb") as file:
             ran, queued, _ = file.read().split()
     except OSError:
         return None
