@@ -90,7 +90,7 @@ def display_url(url: str) -> str:
     if authority in (None, ""):
         # Not an address of ours; whatever stands before an @ may still be a password.
         shown = shown.rpartition("@")[2]
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)[:2048]
+    return "".join(c if c.isprintable() else "\ufffd" for c in shown)[:2048]
 
 
 def origin(url: str) -> tuple[str, str, int]:
