@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -24,6 +23,7 @@ from largefile.engine.session import Session
 from largefile.engine.store import ForeignStore, Store
 from largefile.engine.turn import check_wait
 from largefile.errors import DigestMismatchError, LargeFileError
+from largefile.log import log
 from largefile.progress import ProgressLike, as_callback
 from largefile.rules.digests import parse_digest
 from largefile.rules.identity import Identity, describe, vouched_by
@@ -34,6 +34,8 @@ from largefile.wire.readers import Reader, Source
 from largefile.wire.renewal import Renew
 
 if TYPE_CHECKING:
+    import logging
+
     from typing_extensions import Buffer
 
     from largefile.engine.filling import Filling
@@ -174,7 +176,7 @@ class CachingDownloader:
         )
         digest = digest if digest is not None else reader.digest()
         self._digest = parse_digest(digest) if digest is not None else None
-        self._log = logger or logging.getLogger("largefile")
+        self._logger = logger
         self._progress = as_callback(progress)
         self._deadline = check_seconds("deadline", deadline)
         self._durable = durable
@@ -234,7 +236,7 @@ class CachingDownloader:
             if found != wanted:
                 raise DigestMismatchError(self._reader.name, str(found), str(wanted))
         except LargeFileError as error:
-            self._log.warning("download not complete: %s", error)
+            (self._logger or log()).warning("download not complete: %s", error)
             error.status = self._status(session, error, found)
             raise
         finally:

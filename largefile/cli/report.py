@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from largefile.cli.exits import OTHER, OutputError, exit_code
 from largefile.cli.kept import hint
 from largefile.cli.streams import mute, remark
 from largefile.errors import CancelledError, DestinationExistsError, InternalError, LargeFileError
+from largefile.log import log, silenced
 from largefile.progress import human_bytes, shade
 from largefile.stats import DownloadStatus
 
@@ -177,23 +177,21 @@ def is_bug(error: BaseException) -> bool:
     return isinstance(error, InternalError) or (exit_code(error) == OTHER and not known)
 
 
-class ToStderr(logging.Handler):
-    """Log records as lines; sys.stderr is looked up each time, as a live bar stands in for it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record))
-
-
 @contextlib.contextmanager
 def logged(verbose: bool) -> Iterator[None]:
     """Show the library's log if that was asked for. What matters of it is in the notes at the end."""
-    log = logging.getLogger("largefile")
-    handler = ToStderr() if verbose else logging.NullHandler()
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG if verbose else logging.ERROR)
+    if not verbose:
+        with silenced():
+            yield
+        return
+    from largefile.cli.verbose import ToStderr
+
+    logger, handler = log(), ToStderr(say)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel("DEBUG")
     try:
         yield
     finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -7,7 +7,6 @@ its URL was. One that is contradicted is begun anew (``on_change="restart"``) or
 
 from __future__ import annotations
 
-import logging
 import os
 
 from largefile.disk.cache import LocalDownloadCache
@@ -25,13 +24,12 @@ from largefile.errors import (
     SourceChangedError,
     StalledError,
 )
+from largefile.log import log
 from largefile.rules.sizing import auto_block_size
 from largefile.wire.http import HTTPReader
 from largefile.wire.readers import MIB, Probe
 
 __all__ = ["Preflight"]
-
-log = logging.getLogger("largefile")
 
 
 class Preflight:
@@ -177,7 +175,7 @@ class Preflight:
 
     def restart(self, why: str) -> None:
         """The old files may go now; once a run, so that an unsteady source comes to an end."""
-        log.warning("%s: %s", self._source.name, why)
+        log().warning("%s: %s", self._source.name, why)
         self._known.notes.append(why)
         self.may_restart = False
         # A second change of the ETag alone is one between edges; if it is not, the digest will tell.

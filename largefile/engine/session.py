@@ -7,7 +7,6 @@ else starts transfers. What it fetches, and in which order, is its `Shape`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from largefile.engine.digester import Digester
 
 __all__ = ["Session", "Shape"]
-
-log = logging.getLogger("largefile")
 
 #: Bytes to fetch, from which on a second thread pays.
 WORTH_A_THREAD = 32 * MIB

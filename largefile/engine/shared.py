@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import threading
 import weakref
@@ -23,6 +22,7 @@ from largefile.engine.options import SessionOptions
 from largefile.engine.store import ForeignStore, Store
 from largefile.engine.whose import recall, remember
 from largefile.errors import CacheError, InternalError, SourceChangedError
+from largefile.log import log
 from largefile.rules.identity import Identity, Match
 from largefile.wire.readers import Probe, Source
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["Lease", "Shared", "hold", "is_open", "let_go", "register", "turn"]
-
-log = logging.getLogger("largefile")
 
 
 class ReadableStore(Store, Protocol):
@@ -223,7 +221,7 @@ def _close_all() -> None:
         try:
             shared.close()
         except (CacheError, ValueError) as error:
-            log.warning("a cache was not closed well: %s", error)
+            log().warning("a cache was not closed well: %s", error)
 
 
 def _after_fork_in_child() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import logging
 import os
 import re
 import shutil
@@ -29,12 +28,11 @@ from largefile.errors import (
     IndexVersionError,
     PartialFileError,
 )
+from largefile.log import log
 from largefile.rules.identity import Identity
 from largefile.rules.sizing import MAX_BLOCKS
 
 __all__ = ["Shelf", "block_size_for", "stem_of", "temporary_cache"]
-
-log = logging.getLogger("largefile")
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _NUMBERED = re.compile(r".*-\d+", re.DOTALL)
@@ -129,7 +127,7 @@ class Shelf:
         if not os.path.lexists(index):
             if not os.path.lexists(part):
                 return self._make(part, identity, block_size, url)
-            log.warning("%s is left alone: it has no index", part)
+            log().warning("%s is left alone: it has no index", part)
             return None
         try:
             if remove_unborn(part, index):
@@ -139,7 +137,7 @@ class Shelf:
                 return None
             return _synced(LocalDownloadCache.open(part, index, reserve="span"))
         except (PartialFileError, IndexCorruptError, IndexVersionError) as error:
-            log.warning("the cache of %s is left alone: %s", url, error)
+            log().warning("the cache of %s is left alone: %s", url, error)
             return None
         except FileNotFoundError:
             raise CacheBusyError(index, "not known") from None  # its maker is at work

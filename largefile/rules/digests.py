@@ -6,7 +6,6 @@ are heard. What is malformed, of another length than its algorithm's, or a CRC, 
 
 from __future__ import annotations
 
-import base64
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ _STRENGTH = tuple(_NAMES.values())
 # A dictionary member of RFC 8941 section 3.2, without inner lists. No part of it can be read in two ways.
 _KEY = r"[a-z*][a-z0-9_.*-]*"
 _ITEM = r'(?:"(?:[^"\\]|\\["\\])*"|:[A-Za-z0-9+/=]*:|[?A-Za-z0-9*-][^\s,;"]*)'
-_MEMBER = re.compile(rf"[ \t]*({_KEY})(?:=({_ITEM}))?(?:; *{_KEY}(?:={_ITEM})?)*[ \t]*(,|\Z)")
+_MEMBER = rf"[ \t]*({_KEY})(?:=({_ITEM}))?(?:; *{_KEY}(?:={_ITEM})?)*[ \t]*(,|\Z)"
 
 
 class ServerDigest(NamedTuple):
@@ -144,7 +143,7 @@ def _dictionary(value: str) -> dict[str, str]:
     found: dict[str, str] = {}
     at = 0
     while at < len(value):
-        member = _MEMBER.match(value, at)
+        member = re.compile(_MEMBER).match(value, at)  # compiled for who sends such a field, and kept by `re`
         if member is None or (member[3] and member.end() == len(value)):
             return {}
         found[member[1]] = member[2] or ""  # of two of a name the last one counts
@@ -169,6 +168,10 @@ def _taken(name: str, text: str, field: str) -> ServerDigest | None:
 def _decoded(text: str) -> bytes:
     """Base64, with its padding or without; nothing for anything else."""
     bare = text.rstrip("=")
+    if not bare:
+        return b""
+    import base64  # few servers send any
+
     try:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except ValueError:

@@ -38,7 +38,7 @@ _HOST = re.compile(r"[A-Za-z0-9._~-]+")
 #: RFC 6874 for the zone. `ipaddress` would take nearly anything for one.
 _LITERAL = re.compile(r"\[([0-9A-Fa-f:.]+)(?:%25[A-Za-z0-9._~-]+)?\]")
 #: Characters that IDNA 2003 and IDNA 2008 turn into different hosts.
-_AMBIGUOUS = re.compile("[ßς\u200c\u200d]")
+_AMBIGUOUS = frozenset("ßς\u200c\u200d")
 
 
 class _Url(NamedTuple):
@@ -208,7 +208,7 @@ def _host(host: str, url: str) -> str:
 
             ipaddress.IPv6Address(literal[1])
             return host.lower()
-        if _AMBIGUOUS.search(host):
+        if not _AMBIGUOUS.isdisjoint(host):
             raise ValueError
         name = host if host.isascii() else host.encode("idna").decode("ascii")
     except ValueError:  # UnicodeError is one

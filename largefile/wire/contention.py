@@ -10,16 +10,15 @@ interpreter comes back late. Where the kernel does not count nothing is said.
 from __future__ import annotations
 
 import itertools
-import logging
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Contention", "interpreter_delay"]
+from largefile.log import log
 
-log = logging.getLogger("largefile")
+__all__ = ["Contention", "interpreter_delay"]
 
 #: Seconds between two looks, and how many more bad ones than good ones are told.
 LOOK = 0.5
@@ -96,7 +95,7 @@ class Contention:
 def tell() -> None:
     """Say it, if it has not been said by anybody in this process."""
     if next(_told) == 0:
-        log.warning(
+        log().warning(
             "other threads of this process hold the interpreter (GIL) much of the time, and transfers wait"
             " for it; a download to a file may be faster in a process of its own: isolate=True"
         )
