@@ -11,8 +11,8 @@ __all__ = ["startup_section"]
 
 def startup_section(data: dict[str, Any]) -> list[str]:
     lines = [
-        f"Whole processes, medians of {data['rounds']} interleaved rounds. `largefile get` and curl fetch "
-        "1 KiB from nginx on loopback.",
+        f"Whole processes, medians of {data['rounds']} interleaved rounds. `largefile get`, "
+        "`largefile.download` and curl fetch 1 KiB from nginx on loopback.",
         "",
         *head("", "wall ms", "quartiles", "CPU ms", "peak MiB"),
     ]

@@ -1,4 +1,4 @@
-"""What starts: `largefile get` of 1 KiB and `import largefile`, beside what Python and its libraries take.
+"""What starts: 1 KiB by the command and by the library, and imports, beside what Python and others take.
 
     python bench/startup.py [--rounds 21] [--json FILE]
 
@@ -37,9 +37,12 @@ def main() -> None:
             make_random(server.files / "small", SIZE)
             dest = Path(base) / "output"
             to = ["-o", str(dest)]
+            call = f"largefile.download({server.url('small')!r}, {str(dest)!r}, durable=False)"
             commands = {
                 "pass": [*python, "-c", "pass"],
                 "import largefile": [*python, "-c", "import largefile"],
+                "import pycurl": [*python, "-c", "import pycurl"],
+                "largefile.download": [*python, "-c", f"import largefile; {call}"],
                 "import pycurl, click": [*python, "-c", "import pycurl, click"],
                 "largefile get": [*python, "-m", "largefile", "get", "-q", *to, server.url("small")],
                 "curl": ["curl", "-q", "-s", "-f", *to, server.url("small")],

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
 from largefile.engine.committer import Committer
 from largefile.engine.delivery import Delivery
-from largefile.engine.filling import Filling
 from largefile.engine.job import Control, Job
 from largefile.engine.options import (
     DeliveryOptions,
@@ -26,6 +23,7 @@ from largefile.engine.session import Session
 from largefile.engine.store import ForeignStore, Store
 from largefile.engine.turn import check_wait
 from largefile.errors import DigestMismatchError, LargeFileError
+from largefile.log import log
 from largefile.progress import ProgressLike, as_callback
 from largefile.rules.digests import parse_digest
 from largefile.rules.identity import Identity, describe, vouched_by
@@ -34,11 +32,13 @@ from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.http import HTTPReader, check_mirrors
 from largefile.wire.readers import Reader, Source
 from largefile.wire.renewal import Renew
-from largefile.wire.threads import ReaderSource
 
 if TYPE_CHECKING:
+    import logging
+
     from typing_extensions import Buffer
 
+    from largefile.engine.filling import Filling
     from largefile.engine.isolated import Isolated
 
 __all__ = ["CachingDownloader", "download", "start_download"]
@@ -163,14 +163,20 @@ class CachingDownloader:
         if cache is None:
             raise TypeError("cache is not set")
         self._reader = reader
-        self._source: Source = reader if isinstance(reader, HTTPReader) else ReaderSource(reader)
+        self._source: Source
+        if isinstance(reader, HTTPReader):
+            self._source = reader
+        else:
+            from largefile.wire.threads import ReaderSource  # an HTTPReader needs none
+
+            self._source = ReaderSource(reader)
         self._cache = cache
         self._options = session_options(
             concurrency, rate, timeout, tries, wait_for_completion, max_iterations, threads
         )
         digest = digest if digest is not None else reader.digest()
         self._digest = parse_digest(digest) if digest is not None else None
-        self._log = logger or logging.getLogger("largefile")
+        self._logger = logger
         self._progress = as_callback(progress)
         self._deadline = check_seconds("deadline", deadline)
         self._durable = durable
@@ -216,7 +222,7 @@ class CachingDownloader:
         store: Store
         if isinstance(cache, LocalDownloadCache):
             store, pin = cache, cache.pin
-            expected = replace(cache.identity, digest=wanted)
+            expected = cache.identity._replace(digest=wanted)
         else:
             store = ForeignStore(cache)
         self._session = session = Session(self._source, store, control, self._options, pin=pin)
@@ -230,7 +236,7 @@ class CachingDownloader:
             if found != wanted:
                 raise DigestMismatchError(self._reader.name, str(found), str(wanted))
         except LargeFileError as error:
-            self._log.warning("download not complete: %s", error)
+            (self._logger or log()).warning("download not complete: %s", error)
             error.status = self._status(session, error, found)
             raise
         finally:
@@ -432,9 +438,11 @@ def start_download(
     if into is not None:
         if isolate:
             raise ValueError("a buffer of this process can not be filled by another: isolate needs a file")
+        from largefile.engine.filling import Filling  # each of these is imported by who asks for it
+
         work = Filling(source, into, control, session, digest)
     elif dest is not None and isolate:
-        from largefile.engine.isolated import Isolated  # what most programs have no use for
+        from largefile.engine.isolated import Isolated
 
         work = Isolated(url, dest, reader, control, delivery, session, renew)
     else:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
+from typing import NamedTuple
 
 __all__ = ["Answered", "Ended", "Fetch", "Outcome", "Response"]
 
 
-@dataclass(eq=False, slots=True)
 class Fetch:
     """One request for the bytes `first` to `last`, both included; `last` None: to the end.
 
@@ -17,30 +17,42 @@ class Fetch:
     its own identity: two requests for the same bytes are two fetches. What may be secret is not shown.
     """
 
-    first: int | None
-    last: int | None
-    url: str = field(default="", repr=False)
-    #: Header fields in the order they are sent, Range and Host left out.
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    #: Redirects and renewals that led to this address, for this request.
-    hops: int = 0
-    #: Which of the content's URLs it is for: the number of a mirror, or 0.
-    place: int = 0
+    __slots__ = ("first", "headers", "hops", "last", "place", "url")
+
+    def __init__(
+        self,
+        first: int | None,
+        last: int | None,
+        url: str = "",
+        headers: tuple[tuple[str, str], ...] = (),
+        hops: int = 0,
+        place: int = 0,
+    ) -> None:
+        self.first = first
+        self.last = last
+        self.url = url
+        #: Header fields in the order they are sent, Range and Host left out.
+        self.headers = headers
+        #: Redirects and renewals that led to this address, for this request.
+        self.hops = hops
+        #: Which of the content's URLs it is for: the number of a mirror, or 0.
+        self.place = place
+
+    def __repr__(self) -> str:
+        return f"Fetch(first={self.first}, last={self.last}, hops={self.hops}, place={self.place})"
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """The head of an answer, judged before any byte of its body is placed."""
 
     status: int
     #: Names in lower case; a repeated field's values are joined by ``", "`` (RFC 9110 section 5.2).
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     #: ``"1.1"``, ``"2"``, … as the server spoke it.
     version: str = "1.1"
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """The head is here, the body is held back: `admit` or `refuse` it."""
 
     fetch: Fetch
@@ -65,8 +77,7 @@ class Outcome(Enum):
     READER = "reader"  #: the user's Reader raised; `error` is its exception
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The transfer is over; its sink is not called any more."""
 
     fetch: Fetch

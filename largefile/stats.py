@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Self
+
+from largefile.values import dataclass
 
 __all__ = ["DownloadStats", "DownloadStatus", "StreamingStatus"]
 

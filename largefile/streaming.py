@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import io
-import logging
 import os
 import sys
 import threading
@@ -19,6 +18,7 @@ from largefile.engine.job import Control
 from largefile.engine.options import check_block_size, check_rate, check_seconds, session_options
 from largefile.engine.pouring import Pouring, PouringOptions
 from largefile.errors import CancelledError, LargeFileError
+from largefile.log import log
 from largefile.progress import ProgressLike, as_callback
 from largefile.rules.rate import RateController
 from largefile.stats import DownloadStats, StreamingStatus
@@ -28,6 +28,8 @@ from largefile.wire.renewal import Renew
 from largefile.wire.threads import ReaderSource
 
 if TYPE_CHECKING:
+    import logging
+
     from typing_extensions import Buffer
 
 __all__ = ["StreamOptions", "StreamingDownloader", "stream"]
@@ -156,7 +158,7 @@ class StreamingDownloader(io.RawIOBase):
         self._number = -1  # … and its number
         self._done = 0  # blocks before this one were read to their ends
         self._pos = check_offset(offset)
-        self._log = logger or logging.getLogger("largefile")
+        self._logger = logger
         self._warned = False
         super().__init__()
         if cache is not None and not isinstance(cache, LocalDownloadCache):
@@ -307,7 +309,7 @@ class StreamingDownloader(io.RawIOBase):
             raise
         except LargeFileError as error:
             if not self._warned:
-                self._log.warning("stream not complete: %s", error)
+                (self._logger or log()).warning("stream not complete: %s", error)
             self._warned = True
             raise
 

@@ -15,7 +15,7 @@ import largefile
 
 #: From the top of the list down. What stands together in a line is one floor.
 FLOORS = [
-    ["errors", "stats", "events"],
+    ["errors", "stats", "events", "log", "values"],
     ["core"],
     ["rules"],
     ["disk", "wire"],

@@ -82,17 +82,17 @@ def server():
 def test_the_help_names_every_command_and_every_exit_code():
     code, out, _ = run("--help")
     assert code == 0
-    for name in main.commands:
+    for name in main.list_commands(None):
         assert name in out
     for number, words in MEANINGS.items():
         assert f"{number}  {words}" in out
 
 
-@pytest.mark.parametrize("name", sorted(main.commands))
+@pytest.mark.parametrize("name", main.list_commands(None))
 def test_every_command_and_every_option_is_explained(name):
     code, out, _ = run(name, "--help")
     assert code == 0
-    for parameter in main.commands[name].params:
+    for parameter in main.get_command(None, name).params:
         if isinstance(parameter, click.Option):
             assert parameter.help
             assert all(option in out for option in parameter.opts)

@@ -186,7 +186,7 @@ def test_headers_and_credentials_reach_the_server(server):
 
 def test_what_get_and_cat_share_is_the_same_and_cat_has_nothing_else_but_two():
     def options(command):
-        return {parameter.name: parameter for parameter in program.commands[command].params}
+        return {parameter.name: parameter for parameter in program.get_command(None, command).params}
 
     cat, get = options("cat"), options("get")
     assert set(cat) - set(get) == {"window", "offset"}

@@ -214,7 +214,9 @@ def test_a_malformed_digest_names_itself_and_what_is_allowed(text, words):
     assert words in str(caught.value)
 
 
-@given(st.integers(0, 4_000_000_000))
+@given(st.integers(-30_000_000_000, 253_402_300_799))  # years of four digits, to the last one
+@example(4_107_542_400)  # 1 March 2100, which is no leap year
+@example(951_782_400)  # 29 February 2000, which is one
 def test_all_three_date_formats_give_the_same_moment(seconds):
     moment = datetime.fromtimestamp(seconds, UTC)
     assert http_date(format_datetime(moment, usegmt=True)) == seconds

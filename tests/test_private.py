@@ -38,7 +38,7 @@ def dest(tmp_path):
 @pytest.fixture
 def one_is_public(monkeypatch):
     """Let 127.0.0.1 pass for the public internet; the rest of loopback stays what it is."""
-    monkeypatch.setattr(door, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("largefile.rules.addresses.is_public", lambda address: address == "127.0.0.1")
 
 
 @pytest.fixture

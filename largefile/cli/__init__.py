@@ -32,11 +32,13 @@ def main(args: Sequence[str] | None = None, prog_name: str = "largefile") -> Non
     """
     # The imports take longer than the rest of many a command: Ctrl-C strikes there as well as anywhere.
     try:
+        from largefile.cli.importing import importing
         from largefile.cli.stopping import SIGNALS
 
         SIGNALS.install()
-        from largefile.cli.app import program
-        from largefile.cli.streams import fill_descriptors
+        with importing():
+            from largefile.cli.app import program
+            from largefile.cli.streams import fill_descriptors
 
         fill_descriptors()
         program(args, prog_name=prog_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -9,24 +10,44 @@ from typing import Any, NoReturn
 import click
 
 import largefile
-from largefile.cli.cat import cat
-from largefile.cli.demo import demo
 from largefile.cli.exits import MEANINGS
-from largefile.cli.get import get
-from largefile.cli.info import export, info
+from largefile.cli.importing import importing
 from largefile.cli.report import Report
-from largefile.cli.selftest import selftest
 from largefile.cli.stopping import SIGNALS
 from largefile.cli.streams import flush, remark
-from largefile.cli.verify import verify
 
 __all__ = ["leave", "program"]
 
 CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {words}" for code, words in MEANINGS.items())
 
+#: The module that each command is in, imported when the command is asked for: most have much to import.
+HOMES = {
+    "cat": "cat",
+    "demo": "demo",
+    "export": "info",
+    "get": "get",
+    "info": "info",
+    "selftest": "selftest",
+    "verify": "verify",
+}
+
 
 class Program(click.Group):
     """A group of commands whose every failure ends in `Report.fail`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, for the help."""
+        return sorted(HOMES)
+
+    def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
+        """The command of this name, if there is one."""
+        # For an unknown name click looks for one that is like it, among all that were added.
+        for name in [cmd_name] if cmd_name in HOMES else HOMES:
+            if name not in self.commands:
+                with importing():
+                    home = importlib.import_module(f"largefile.cli.{HOMES[name]}")
+                self.add_command(getattr(home, name))
+        return self.commands.get(cmd_name)
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run, and leave by `sys.exit` with a code of the table."""
@@ -78,7 +99,3 @@ def program() -> None:
     largefile demo                                    see it work, without any network
     largefile selftest hostile                        see what it makes of a server that lies
     """
-
-
-for command in (get, cat, info, verify, export, demo, selftest):
-    program.add_command(command)

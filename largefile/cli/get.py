@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from largefile.cli.cat import to_stdout
 from largefile.cli.exits import OutputError
+from largefile.cli.importing import importing
 from largefile.cli.inputs import destination
 from largefile.cli.options import GET, Waiting, renamed, with_options
 from largefile.cli.report import Report, logged, say, show, summary
@@ -49,6 +49,8 @@ def get(
     if output == "-":
         if as_json:
             raise click.UsageError("--json needs standard output, and so does -o -")
+        from largefile.cli.cat import to_stdout  # what a file has no need of
+
         return to_stdout(report, url, renamed(options), even_terminal=True, quiet=quiet)
     if no_resume:
         report.to_go_on = "run the same command without --no-resume to go on"
@@ -83,7 +85,8 @@ def answer(report: Report, status: DownloadStatus) -> None:
 def fetch(url: str, dest: str, quiet: bool, settings: dict[str, Any]) -> DownloadStatus:
     """Download, showing how far it is."""
     # Imported here: mistakes in the arguments, and the help, need no network and should not wait for it.
-    from largefile.caching import start_download
+    with importing():
+        from largefile.caching import start_download
 
     with Progress(quiet) as progress:
         # Before the job begins: from here on a signal finds something that it can cancel.

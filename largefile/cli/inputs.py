@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
@@ -116,6 +115,8 @@ def proxy(context: Context, parameter: Parameter, value: str | None) -> str | No
 
 def is_proxy(value: str) -> bool:
     """Whether libcurl could use it; no more than that."""
+    from urllib.parse import urlsplit  # few have a proxy, and its import is slow
+
     try:
         found = urlsplit(value)
         port = found.port
@@ -161,7 +162,9 @@ def destination(url: str, output: str | None) -> str:
         return basename_from_url(url)
     if not output:
         raise click.UsageError("the file's name is empty; - is standard output")
-    if Path(output).is_dir():
+    if os.path.isdir(output):
+        from pathlib import Path  # slow to import
+
         return str(Path(output) / basename_from_url(url))
     if output.endswith("/"):
         raise click.UsageError(f"folder {output!r} does not exist")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -77,7 +77,7 @@ def way_on(error: BaseException, again: str) -> str | None:
 def kept(part: str) -> tuple[int, int] | None:
     """Bytes in place in a partial file of ours, and its size; None if it is none, or has no whole block."""
     # A failure may come before any of this was needed, and most of what is used here is slow to import.
-    if not Path(part).exists():
+    if not os.path.exists(part):
         return None
     from largefile.disk.index import Index
     from largefile.disk.opening import open_cache_files

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
-import logging
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -19,6 +15,7 @@ from largefile.cli.exits import OTHER, OutputError, exit_code
 from largefile.cli.kept import hint
 from largefile.cli.streams import mute, remark
 from largefile.errors import CancelledError, DestinationExistsError, InternalError, LargeFileError
+from largefile.log import log, silenced
 from largefile.progress import human_bytes, shade
 from largefile.stats import DownloadStatus
 
@@ -53,19 +50,19 @@ def say(text: str) -> None:
     show(f"largefile: {text}")
 
 
-@dataclass
 class Report:
     """How this command was asked to speak; it is the ``obj`` of click's context."""
 
-    as_json: bool = False
-    verbose: bool = False
-    #: What a failure's JSON object has beside `error` and `message`.
-    blank: dict[str, Any] = field(default_factory=dict)
-    #: The partial file that this command is about, and how to go on with it.
-    part: str | None = None
-    to_go_on: str = "run the same command again to go on"
-    #: What else to say of a failure, for a command that has no file.
-    afterword: Callable[[BaseException], str | None] | None = None
+    def __init__(self, as_json: bool = False, blank: dict[str, Any] | None = None) -> None:
+        self.as_json = as_json
+        self.verbose = False
+        #: What a failure's JSON object has beside `error` and `message`.
+        self.blank = blank or {}
+        #: The partial file that this command is about, and how to go on with it.
+        self.part: str | None = None
+        self.to_go_on = "run the same command again to go on"
+        #: What else to say of a failure, for a command that has no file.
+        self.afterword: Callable[[BaseException], str | None] | None = None
 
     @classmethod
     def of(cls, args: Sequence[str]) -> Report:
@@ -76,6 +73,8 @@ class Report:
 
     def json(self, found: dict[str, Any]) -> None:
         """One object on stdout. OutputError if it can not be written: a program waits for it."""
+        import json  # few ask for it
+
         text = json.dumps(found)
         try:
             if sys.stdout is None:
@@ -92,6 +91,8 @@ class Report:
         say(f"error: {message}")
         self._say_rest(error)
         if self.verbose or is_bug(error):
+            import traceback
+
             remark("".join(traceback.format_exception(error)), nl=False)
         if self.as_json and not isinstance(error, OutputError):
             self._fail_in_json(error, message)
@@ -176,23 +177,21 @@ def is_bug(error: BaseException) -> bool:
     return isinstance(error, InternalError) or (exit_code(error) == OTHER and not known)
 
 
-class ToStderr(logging.Handler):
-    """Log records as lines; sys.stderr is looked up each time, as a live bar stands in for it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record))
-
-
 @contextlib.contextmanager
 def logged(verbose: bool) -> Iterator[None]:
     """Show the library's log if that was asked for. What matters of it is in the notes at the end."""
-    log = logging.getLogger("largefile")
-    handler = ToStderr() if verbose else logging.NullHandler()
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG if verbose else logging.ERROR)
+    if not verbose:
+        with silenced():
+            yield
+        return
+    from largefile.cli.verbose import ToStderr
+
+    logger, handler = log(), ToStderr(say)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel("DEBUG")
     try:
         yield
     finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -7,7 +7,6 @@ complete; it writes none of what is refused here.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -16,8 +15,8 @@ from largefile.core.ranges import num_blocks
 
 __all__ = ["parse_index_text", "write_index_text"]
 
-DECIMAL = re.compile("[0-9]{1,19}")
-HEXADECIMAL = re.compile("0*[0-9a-fA-F]{1,16}")
+DECIMAL = "[0-9]{1,19}"
+HEXADECIMAL = "0*[0-9a-fA-F]{1,16}"
 
 
 def write_index_text(content_size: int, block_size: int, words: Iterable[int]) -> str:
@@ -46,6 +45,8 @@ def parse_index_text(text: str | bytes) -> tuple[int, int, list[int]]:
     >>> parse_index_text('{"content_size":"1010","block_size":250,"ranges":["b"]}')
     (1010, 250, [11])
     """
+    import json  # no index of ours is a text
+
     try:
         fields = json.loads(text, object_pairs_hook=_unique)
     except RecursionError:
@@ -53,7 +54,7 @@ def parse_index_text(text: str | bytes) -> tuple[int, int, list[int]]:
     if not isinstance(fields, dict):
         raise ValueError(f"the index is {_shown(fields)}, needed an object")
     size, block_size = _field(fields, "content_size"), _field(fields, "block_size")
-    if not isinstance(size, str) or not DECIMAL.fullmatch(size):
+    if not isinstance(size, str) or not re.fullmatch(DECIMAL, size):
         raise ValueError(f"content_size is {_shown(size)}, needed a string of up to 19 digits")
     if type(block_size) is not int:
         raise ValueError(f"block_size is {_shown(block_size)}, needed a whole number")
@@ -75,7 +76,7 @@ def _words(words: object, blocks: int) -> list[int]:
 
 
 def _word(word: object) -> int:
-    if not isinstance(word, str) or not HEXADECIMAL.fullmatch(word):
+    if not isinstance(word, str) or not re.fullmatch(HEXADECIMAL, word):
         raise ValueError(f"ranges holds {_shown(word)}, needed strings of up to 16 hexadecimal digits")
     return int(word, 16)
 

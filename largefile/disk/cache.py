@@ -12,7 +12,6 @@ from largefile.core.ranges import ByteRange
 from largefile.disk.create import new_cache_files
 from largefile.disk.fileops import REAL, FileOps
 from largefile.disk.files import CacheFile, LocalFile, close_all
-from largefile.disk.follower import FollowerCache
 from largefile.disk.header import State
 from largefile.disk.opening import open_cache_files, open_for_writing
 from largefile.disk.writing import CacheWrites, WritePath
@@ -20,6 +19,7 @@ from largefile.disk.writing import CacheWrites, WritePath
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from largefile.disk.follower import FollowerCache
     from largefile.rules.identity import Identity
 
 __all__ = ["DownloadCache", "LocalDownloadCache"]
@@ -163,6 +163,8 @@ class LocalDownloadCache(CacheWrites):
             return cls._over(
                 data, index, reserve=reserve, write_path=write_path, durable=durable, progress=progress
             )
+        from largefile.disk.follower import FollowerCache  # no writer needs it
+
         try:
             return FollowerCache(data, index)
         except BaseException:

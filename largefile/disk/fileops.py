@@ -13,11 +13,9 @@ import errno
 import fcntl
 import mmap
 import os
-import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from largefile.disk import sysfile
@@ -35,6 +33,7 @@ __all__ = [
     "FileOps",
     "MissingFileError",
     "failure",
+    "folder_of",
 ]
 
 #: The kind of filesystem whose room is memory: to reserve some is to fill it with zeros.
@@ -108,10 +107,10 @@ class FileOps:
     def link_unnamed(self, fd: int, target: str) -> None:
         """Give a file of `open_unnamed` a name that is not taken yet."""
         with _doing("link", target):
-            folder = os.open(Path(target).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            folder = os.open(folder_of(target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 # A descriptor of the folder makes Python call linkat, which follows the link of /proc.
-                os.link(_proc_name(fd), Path(target).name, dst_dir_fd=folder)
+                os.link(_proc_name(fd), os.path.basename(target), dst_dir_fd=folder)
             finally:
                 os.close(folder)
 
@@ -123,7 +122,7 @@ class FileOps:
         # Not os.path.lexists: it takes a disk that cannot answer for one that has no such file.
         with _doing("stat", path):
             try:
-                Path(path).lstat()
+                os.lstat(path)
             except OSError as error:
                 if error.errno in _NOT_THERE:
                     return False
@@ -134,7 +133,7 @@ class FileOps:
 
     def stat(self, path: str) -> os.stat_result:
         with _doing("stat", path):
-            return Path(path).lstat()
+            return os.lstat(path)
 
     def link(self, source: str, target: str) -> None:
         with _doing("link", target):
@@ -142,7 +141,7 @@ class FileOps:
 
     def rename(self, source: str, target: str) -> None:
         with _doing("rename", target):
-            Path(source).rename(target)
+            os.rename(source, target)
 
     def rename_noreplace(self, source: str, target: str) -> None:
         number = sysfile.rename_noreplace(os.fsencode(source), os.fsencode(target))
@@ -151,7 +150,11 @@ class FileOps:
 
     def unlink(self, path: str, *, missing_ok: bool = False) -> None:
         with _doing("unlink", path):
-            Path(path).unlink(missing_ok=missing_ok)
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                if not missing_ok:
+                    raise
 
     def fsync_dir(self, path: str) -> None:
         """Sync the names in a folder, unless it is not readable or has no sync: then nobody can."""
@@ -317,28 +320,44 @@ class FileOps:
         if not sys.platform.startswith("linux"):
             return ""
         with contextlib.suppress(OSError):
-            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            return _text("/proc/sys/kernel/random/boot_id").strip()
         return ""
 
     def host(self) -> str:
-        return socket.gethostname()
+        return os.uname().nodename
 
     def process_start(self, pid: int) -> int:
         """When process `pid` started, in the system's ticks; 0 where there is none or it is not said."""
         with contextlib.suppress(OSError, ValueError, IndexError):
             # The name in parentheses may hold spaces; the fields after it do not.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
             return int(fields[19])
         return 0
 
     def umask(self) -> int:
         # os.umask can only be read by setting it, for every thread; ask the system where it tells.
         with contextlib.suppress(OSError, StopIteration, ValueError):
-            lines = Path("/proc/self/status").read_text().splitlines()
+            lines = _text("/proc/self/status").splitlines()
             return int(next(line.split()[1] for line in lines if line.startswith("Umask:")), 8)
         mask = os.umask(0o077)
         os.umask(mask)
         return mask
+
+
+def folder_of(path: str) -> str:
+    """The folder that `path` names something in.
+
+    Examples
+    --------
+    >>> folder_of("a/b"), folder_of("b")
+    ('a', '.')
+    """
+    return os.path.dirname(path) or "."
+
+
+def _text(path: str) -> str:
+    with open(path) as file:
+        return file.read()
 
 
 REAL = FileOps()

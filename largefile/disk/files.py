@@ -9,10 +9,9 @@ import os
 import stat
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from largefile.disk.fileops import MAPPABLE, REAL, TMPFS, FileOps
+from largefile.disk.fileops import MAPPABLE, REAL, TMPFS, FileOps, folder_of
 from largefile.disk.locks import Lock, is_locked, is_named
 from largefile.disk.reserve import reserve
 from largefile.errors import CacheError, CacheIOError, PartialFileError
@@ -171,7 +170,7 @@ class LocalFile:
     def sync_name(self) -> None:
         """Sync all of the file's facts, and the folder that names it."""
         self.sync_facts()
-        self.ops.fsync_dir(str(Path(self.name).parent))
+        self.ops.fsync_dir(folder_of(self.name))
 
     def map(self, offset: int, size: int) -> mmap.mmap | None:
         if not self._mappable or not size:
@@ -242,7 +241,7 @@ def is_ours(found: os.stat_result, path: str, ops: FileOps) -> bool:
     """Whether a file is this user's, or of whom every new file beside it is, as on exFAT and some NFS."""
     if found.st_uid == os.geteuid():
         return True
-    trial = str(Path(path).with_name(f".largefile-{os.urandom(8).hex()}"))
+    trial = os.path.join(folder_of(path), f".largefile-{os.urandom(8).hex()}")
     try:
         fd = ops.open(trial, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     except CacheError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Self
 
 from largefile.disk.fileops import REAL, MissingFileError
@@ -40,7 +39,7 @@ class FollowerCache(CacheReads):
         self._closed = False
         self._delay = _SHORT
         # Who writes it has it mounted, and perhaps elsewhere.
-        self._facts = replace(facts, mount=0)
+        self._facts = facts._replace(mount=0)
         self._generation = opened.index.header.generation
         self._live = opened.live
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import hashlib
 import itertools
 import struct
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import xxhash
@@ -70,8 +68,7 @@ class State(enum.IntEnum):
     POISONED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The facts of one index; a change makes a new one with `next`."""
 
     content_size: int
@@ -113,7 +110,7 @@ class Header:
 
     def next(self, **changes: object) -> Header:
         generation = (self.generation + 1) % _GENERATIONS
-        return replace(self, generation=generation, **changes)  # type: ignore[arg-type]
+        return self._replace(generation=generation, **changes)  # type: ignore[arg-type]
 
     def follows(self, other: Header) -> bool:
         """Whether this was written in turn after `other`."""
@@ -130,8 +127,7 @@ class Chosen(NamedTuple):
     certain: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Where the tables of an index begin, and its whole size."""
 
     live: int
@@ -278,7 +274,13 @@ def _squeeze(name: str, text: str | None) -> str | None:
     if text is None:
         return None
     data = text.encode("utf-8", "surrogateescape")
-    return text if len(data) <= _LIMITS[name] else "sha256:" + hashlib.sha256(data).hexdigest()
+    return text if len(data) <= _LIMITS[name] else "sha256:" + _sha256(data).hex()
+
+
+def _sha256(data: bytes) -> bytes:
+    import hashlib  # loads OpenSSL, and hardly any header needs it
+
+    return hashlib.sha256(data).digest()
 
 
 def _boot_bytes(boot: str) -> bytes:
@@ -289,7 +291,7 @@ def _boot_bytes(boot: str) -> bytes:
         found = bytes.fromhex(boot.replace("-", ""))
         if len(found) == len(_NO_BOOT):
             return found
-    return hashlib.sha256(boot.encode()).digest()[:16]
+    return _sha256(boot.encode())[:16]
 
 
 def _boot_text(boot: bytes) -> str:

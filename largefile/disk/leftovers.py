@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 
-from largefile.disk.fileops import REAL, FileOps, MissingFileError
+from largefile.disk.fileops import REAL, FileOps, MissingFileError, folder_of
 from largefile.disk.files import LocalFile
 from largefile.disk.header import MAGIC, SLOT_SIZE, SLOTS, State
 from largefile.disk.index import Index, read_header
@@ -92,7 +91,7 @@ def _unlink_in_turn(data: str, index: str, ops: FileOps) -> None:
     """The data first, also on the disk: without its index nobody could tell whose it is."""
     if ops.exists(data):
         ops.unlink(data, missing_ok=True)
-        ops.fsync_dir(str(Path(data).parent))
+        ops.fsync_dir(folder_of(data))
     ops.unlink(index, missing_ok=True)
 
 

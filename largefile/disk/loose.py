@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from largefile.disk.create import make_index
-from largefile.disk.fileops import NO_SUPPORT, REAL, FileOps
+from largefile.disk.fileops import NO_SUPPORT, REAL, FileOps, folder_of
 from largefile.disk.files import LocalFile
 from largefile.disk.header import Header, State
 from largefile.disk.leftovers import existing, remove_old, supersede
@@ -91,7 +90,7 @@ class LooseFile:
         self.file.sync()
         give_mode(self.file)
         self._name(target, replace=self._overwrite)
-        self._ops.fsync_dir(str(Path(target).parent))
+        self._ops.fsync_dir(folder_of(target))
         self.close()
         return target
 
@@ -157,7 +156,7 @@ class LooseFile:
 def _unnamed(part: str, ops: FileOps) -> LocalFile | None:
     """A file without a name in the folder of `part`; None where there are none, or they cannot get a name."""
     try:
-        fd = ops.open_unnamed(str(Path(part).parent))
+        fd = ops.open_unnamed(folder_of(part))
     except CacheIOError as error:
         if error.errno in _NO_UNNAMED:
             return None

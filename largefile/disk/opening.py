@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from largefile.core.bitmap import Bitmap
 from largefile.core.byteranges import ByteRanges
@@ -36,22 +35,31 @@ __all__ = [
 Progress = Callable[[int], object]
 
 
-@dataclass(frozen=True, slots=True)
 class Opened:
     """A cache's parts, ready for use."""
 
-    index: Index
-    ranges: ByteRanges
-    #: Present, but no sync vouches for them.
-    pending: Bitmap
-    #: None for a reader, and for files that are not local.
-    lock: Lock | None = None
-    #: Whether the whole file has room behind it.
-    reserved: bool = False
-    #: Blocks that had to be read and hashed.
-    hashed: int = 0
-    #: Whether the live entries were written in this boot, over this data file.
-    live: bool = True
+    def __init__(
+        self,
+        index: Index,
+        ranges: ByteRanges,
+        pending: Bitmap,
+        lock: Lock | None = None,
+        reserved: bool = False,
+        hashed: int = 0,
+        live: bool = True,
+    ) -> None:
+        self.index = index
+        self.ranges = ranges
+        #: Present, but no sync vouches for them.
+        self.pending = pending
+        #: None for a reader, and for files that are not local.
+        self.lock = lock
+        #: Whether the whole file has room behind it.
+        self.reserved = reserved
+        #: Blocks that had to be read and hashed.
+        self.hashed = hashed
+        #: Whether the live entries were written in this boot, over this data file.
+        self.live = live
 
 
 def open_cache_files(
@@ -164,7 +172,7 @@ def open_for_reading(data: CacheFile, index_file: CacheFile) -> Opened:
         alive = isinstance(index_file, LocalFile) and index_file.is_locked()
         if alive and _is_running(index.header, ops):
             # Who writes it has it mounted, and perhaps elsewhere. Another one may be in its recovery yet.
-            facts = replace(facts, mount=0)
+            facts = facts._replace(mount=0)
         belief = believe(index, data, facts, repair=False, writer=bool(alive))
         ranges = ByteRanges(index.header.content_size, index.header.block_size)
         ranges.set_blocks_from(belief.believed)

@@ -11,10 +11,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from pathlib import Path
 
 from largefile.disk.cache import LocalDownloadCache
-from largefile.disk.fileops import NO_SUPPORT, REAL, FileOps, MissingFileError
+from largefile.disk.fileops import NO_SUPPORT, REAL, FileOps, MissingFileError, folder_of
 from largefile.disk.files import LocalFile
 from largefile.disk.header import Header, State
 from largefile.disk.index import read_header
@@ -47,10 +46,11 @@ def part_paths(dest: str | os.PathLike[str]) -> tuple[str, str]:
     name = os.fspath(dest)
     part = name + ".part"
     index = part + ".idx"
-    limit = _longest_name(Path(name).parent)
-    length = len(os.fsencode(Path(index).name))
+    limit = _longest_name(folder_of(name))
+    longest = os.path.basename(index)
+    length = len(os.fsencode(longest))
     if length > limit:
-        raise ValueError(f"the name {Path(index).name!r} has {length} bytes, and the folder allows {limit}")
+        raise ValueError(f"the name {longest!r} has {length} bytes, and the folder allows {limit}")
     return part, index
 
 
@@ -98,7 +98,7 @@ def publish(cache: LocalDownloadCache, dest: str | os.PathLike[str], *, overwrit
         ops.fchmod(data.fd, 0o600, data.name)
         cache.mark(State.FILLING)
         raise
-    ops.fsync_dir(str(Path(target).parent))
+    ops.fsync_dir(folder_of(target))
     ops.unlink(cache.index_path, missing_ok=True)
     cache.close()
     return target
@@ -116,7 +116,7 @@ def set_aside(cache: LocalDownloadCache, bad: str | os.PathLike[str]) -> str:
         raise ValueError(f"{data.name} is not a file of this machine")
     cache.mark(State.SUPERSEDED)
     data.ops.rename(data.name, target)
-    data.ops.fsync_dir(str(Path(target).parent))
+    data.ops.fsync_dir(folder_of(target))
     data.ops.unlink(cache.index_path, missing_ok=True)
     cache.close()
     return target
@@ -197,7 +197,7 @@ def _move(data: LocalFile, target: str, overwrite: bool) -> None:
             return
         if error.errno != errno.EEXIST:
             raise
-    ops.fsync_dir(str(Path(target).parent))  # or the disk could have lost one name and not got the other
+    ops.fsync_dir(folder_of(target))  # or the disk could have lost one name and not got the other
     ops.unlink(data.name, missing_ok=True)
 
 
@@ -214,10 +214,10 @@ def _unlink_part(index_path: str, target: str, ops: FileOps) -> None:
     with contextlib.suppress(MissingFileError):
         if part != index_path and same_file(ops.stat(part), ops.stat(target)):
             ops.unlink(part)
-            ops.fsync_dir(str(Path(part).parent))
+            ops.fsync_dir(folder_of(part))
 
 
-def _longest_name(folder: Path) -> int:
+def _longest_name(folder: str) -> int:
     try:
         return os.pathconf(folder, "PC_NAME_MAX")
     except (OSError, ValueError):

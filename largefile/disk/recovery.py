@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import xxhash
 
@@ -52,8 +52,7 @@ PAGE = 4096
 Progress = Callable[[int], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What the machine says now, to be compared with what the header says."""
 
     boot: str
@@ -66,8 +65,7 @@ class Facts:
     birth: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Belief:
+class Belief(NamedTuple):
     """What counts."""
 
     #: The blocks that are present.

@@ -11,10 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from largefile.core.ranges import MAX_SIZE
-from largefile.disk.fileops import NO_SUPPORT, REAL, FileOps
+from largefile.disk.fileops import NO_SUPPORT, REAL, FileOps, folder_of
 from largefile.errors import CacheIOError, NotEnoughSpaceError
 
 __all__ = ["check_space", "reserve", "reserve_space"]
@@ -113,7 +112,7 @@ def check_space(path: str, needed: int, allocated: int = 0, ops: FileOps = REAL)
     missing = needed - allocated
     if missing <= 0:
         return
-    free = ops.free_bytes(str(Path(path).parent))
+    free = ops.free_bytes(folder_of(path))
     if missing > free:
         raise NotEnoughSpaceError(path, missing, free)
 

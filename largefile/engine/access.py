@@ -7,7 +7,6 @@ it leaves. A descriptor that is closed while it is read from may be somebody els
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from largefile.engine.content import Run, merged
 from largefile.engine.shared import Lease
 from largefile.errors import CacheError
+from largefile.log import log
 from largefile.stats import DownloadStats
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["Access"]
-
-log = logging.getLogger("largefile")
 
 #: Two ranges that are asked for together, with so few bytes between them, are fetched as one.
 HOLE = 64 << 10
@@ -160,7 +158,7 @@ class Access:
         try:
             self._lease.release()
         except (CacheError, ValueError) as error:
-            log.warning("%s was not closed well: %s", self._name, error)
+            log().warning("%s was not closed well: %s", self._name, error)
 
     def _stay_out(self) -> None:
         """Nobody is inside: at the beginning, and in the child of a fork, where other threads are gone."""

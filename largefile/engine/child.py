@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import threading
-from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -108,7 +107,7 @@ class Child:
             self._rate = RateController()
             self._limit(order.limits)
         source = HTTPReader(order.url, renew=self._renew if order.renews else None, **order.reader)
-        session = replace(order.session, rate=self._rate)
+        session = order.session._replace(rate=self._rate)
         self._delivery = Delivery(source, order.dest, self._control, order.options, session)
         threading.Thread(target=self._obey, name="largefile-orders", daemon=True).start()
         self._showing = threading.Thread(target=self._keep_showing, name="largefile-progress", daemon=True)

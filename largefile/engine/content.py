@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ from largefile.engine.options import SessionOptions
 from largefile.engine.session import Session, Shape
 from largefile.engine.store import Store
 from largefile.errors import CacheError, InternalError, LargeFileError
+from largefile.log import log
 from largefile.rules.actions import Refused
 from largefile.rules.identity import Identity
 from largefile.rules.schedule import Scheduler
@@ -30,8 +30,6 @@ from largefile.stats import DownloadStats
 from largefile.wire.readers import Probe, Source
 
 __all__ = ["Content", "Run", "Wish", "merged"]
-
-log = logging.getLogger("largefile")
 
 #: Requests are not cut shorter than this for the sake of more of them, nor longer than a reader can bear.
 MIN_SPAN, MAX_SPAN = 1 << 20, 8 << 20
@@ -231,7 +229,7 @@ class Content:
                     scheduler.wanted(block)
 
     def _refused(self, refused: Refused) -> None:
-        log.debug("%s: blocks %d-%d: %s", self._source.name, *refused)
+        log().debug("%s: blocks %d-%d: %s", self._source.name, *refused)
         for wish in list(self._wishes):
             wish.fail(*refused)
         self._ranges.wake()

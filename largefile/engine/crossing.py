@@ -11,7 +11,7 @@ import os
 import pickle
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -162,9 +162,9 @@ def as_data(name: str, value: Any) -> Any:
 
 def plain(options: Options) -> Options:
     """The same options, as data; what is none is left as it is."""
-    names = (each.name for each in fields(options) if each.name not in ("clock", "rate"))
+    names = (name for name in options._fields if name not in ("clock", "rate"))
     data: dict[str, Any] = {name: as_data(name, getattr(options, name)) for name in names}
-    return replace(options, **data)
+    return options._replace(**data)
 
 
 # --- errors --------------------------------------------------------------------------------------

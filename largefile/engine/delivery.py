@@ -12,15 +12,12 @@ from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.publish import publish
 from largefile.engine.committer import Committer
 from largefile.engine.destination import Destination, hash_file
-from largefile.engine.digester import digest_of
 from largefile.engine.job import Control
 from largefile.engine.known import Known
 from largefile.engine.options import DeliveryOptions, SessionOptions
 from largefile.engine.preflight import Preflight
-from largefile.engine.repair import repair
 from largefile.engine.session import Session
 from largefile.engine.turn import in_turn
-from largefile.engine.unsized import fetch_unsized
 from largefile.errors import (
     DigestMismatchError,
     LargeFileError,
@@ -46,7 +43,7 @@ class Delivery:
     ) -> None:
         self._source = source
         self._path = os.fspath(dest)
-        self._to = Destination(os.path.abspath(dest))  # noqa: PTH100 - links stay as they are
+        self._to = Destination(os.path.abspath(dest))
         self._control = control
         self._options = options
         self._session_options = session
@@ -119,6 +116,9 @@ class Delivery:
 
     def _repair(self, cache: LocalDownloadCache, algorithm: str) -> None:
         """Fetch again what came wrong, and see whether the digest is right then."""
+        from largefile.engine.digester import digest_of  # both are for hardly any download
+        from largefile.engine.repair import repair
+
         self._show("repairing")
         done = repair(self._source, cache, self._control, self._session_options, self._repairs.append)
         if done is not None:
@@ -133,10 +133,12 @@ class Delivery:
             self._session.phase = phase
 
     def _fetch_unsized(self) -> None:
+        from largefile.engine.unsized import fetch_unsized  # few servers do not say the size
+
         probe, known = self._before.take(), self._known
         assert probe is not None
         known.phase = "downloading"
-        known.identity = replace(probe.identity, digest=known.digest)
+        known.identity = probe.identity._replace(digest=known.digest)
         known.heed(probe.identity.said)
         known.notes.append("the server does not say the size: one stream, not resumable")
         with self._to.begin_unsized(overwrite=self._options.overwrite) as file:

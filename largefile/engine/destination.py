@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import io
 import os
 import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from largefile.disk.cache import LocalDownloadCache
-from largefile.disk.fileops import REAL, FileOps, MissingFileError, failure
+from largefile.disk.fileops import REAL, FileOps, MissingFileError, failure, folder_of
 from largefile.disk.header import Header
 from largefile.disk.leftovers import remove_unborn
-from largefile.disk.loose import LooseFile
 from largefile.disk.publish import clean_up, part_paths, set_aside
 from largefile.engine.job import Control
 from largefile.engine.turn import Rival
 from largefile.errors import CacheError, PartialFileError
+
+if TYPE_CHECKING:
+    from largefile.disk.loose import LooseFile
 
 __all__ = ["Destination"]
 
@@ -46,9 +47,9 @@ class Destination:
 
     def is_free(self, *, overwrite: bool) -> bool:
         """Whether a finished file may take the name; ValueError if it is a folder, or has none."""
-        folder = Path(self.path).parent
-        if not folder.is_dir():
-            raise ValueError(f"destination {self.path!r}: {str(folder)!r} is not a folder that exists")
+        folder = folder_of(self.path)
+        if not os.path.isdir(folder):
+            raise ValueError(f"destination {self.path!r}: {folder!r} is not a folder that exists")
         self.finished = clean_up(self.path, self.index, ops=self._ops)
         if self.finished is None and self._rival is not None:
             self.finished = self._rival.made(self.path)
@@ -82,7 +83,7 @@ class Destination:
 
     def has_digest(self, algorithm: str, wanted: str, control: Control) -> bool:
         """Whether the file that is there has this hex digest."""
-        return Path(self.path).is_file() and hash_file(self.path, algorithm, control) == wanted
+        return os.path.isfile(self.path) and hash_file(self.path, algorithm, control) == wanted
 
     def has_partial(self) -> bool:
         """Whether an earlier run has left both of its files, of which nothing else is known yet.
@@ -110,11 +111,15 @@ class Destination:
 
     def begin_unsized(self, *, overwrite: bool) -> LooseFile:
         """A file for bytes of which nobody knows how many they are; an older partial file goes."""
+        from largefile.disk.loose import LooseFile  # few servers do not say the size
+
         return LooseFile(self.part, self.index, overwrite=overwrite, ops=self._ops)
 
 
 def hash_file(file: str | int, algorithm: str, control: Control) -> str:
     """The hex digest of a file, by its name or by a descriptor of it, which stays open."""
+    import hashlib  # loads OpenSSL: only for who has a digest
+
     digest, buffer = hashlib.new(algorithm), bytearray(PIECE)
     try:
         with io.FileIO(file, closefd=isinstance(file, str)) as source, memoryview(buffer) as view:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from largefile.engine.store import Seat
 from largefile.errors import InternalError, ProtocolError, StalledError
 from largefile.events import Ended, Fetch, Outcome
@@ -54,7 +52,7 @@ class Flight:
 
     def unanswered(self, fault: Fault, ended: Ended) -> Fault:
         """The transport's fault, marked if the host has hung up without a word."""
-        return replace(fault, unanswered=self.verdict is None and ended.outcome in UNANSWERED)
+        return fault._replace(unanswered=self.verdict is None and ended.outcome in UNANSWERED)
 
     def fault(self, name: str) -> Fault | None:
         """What the scheduler or the verdict ended it for; None if it was the transport."""

@@ -89,10 +89,10 @@ class Isolated:
             raise ValueError("isolate=True needs a Python interpreter to start, and this program has none")
         self._url: str = as_data("url", url)
         self._path: str = as_data("dest", os.fspath(dest))
-        self._to = Destination(os.path.abspath(dest))  # noqa: PTH100 - links stay as they are
+        self._to = Destination(os.path.abspath(dest))
         self._folder = working_folder()
         self._reader = {name: as_data(name, value) for name, value in reader.items()}
-        self._options, self._session = plain(options), replace(plain(session), rate=None)
+        self._options, self._session = plain(options), plain(session)._replace(rate=None)
         self._renew = renew
         self._renew_error: BaseException | None = None
         self._control = control

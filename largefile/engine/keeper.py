@@ -7,15 +7,13 @@ asked for: a server has said "later", or a limit holds them back. So it is what 
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Protocol
 
 from largefile.errors import CachePoisonedError
+from largefile.log import log
 
 __all__ = ["Keeper"]
-
-log = logging.getLogger("largefile")
 
 
 class Committable(Protocol):
@@ -96,7 +94,7 @@ class Keeper:
             self._cache.commit()
         except (CachePoisonedError, ValueError) as error:  # ValueError: it was closed
             self._over = True
-            log.warning("what was fetched is not durable: %s", error)
-        except Exception:
+            log().warning("what was fetched is not durable: %s", error)
+        except Exception:  # noqa: BLE001 - it is logged
             self._cache.landed.set()
-            log.exception("what was fetched is not durable yet")
+            log().exception("what was fetched is not durable yet")

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from largefile.rules.digests import ServerDigest, parse_digest
 from largefile.rules.identity import Identity
 
 __all__ = ["Known"]
 
 
-@dataclass(slots=True)
 class Known:
     """The status is made of it."""
 
-    phase: str = "probing"
-    size: int = 0
-    identity: Identity | None = None
-    #: The digest that is expected, and its algorithm; if it is the server's, as that has said it.
-    digest: str | None = None
-    algorithm: str | None = None
-    said: ServerDigest | None = None
-    #: The digest that the content has.
-    computed: str | None = None
-    notes: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.phase = "probing"
+        self.size = 0
+        self.identity: Identity | None = None
+        #: The digest that is expected, and its algorithm; if it is the server's, as that has said it.
+        self.digest: str | None = None
+        self.algorithm: str | None = None
+        self.said: ServerDigest | None = None
+        #: The digest that the content has.
+        self.computed: str | None = None
+        self.notes: list[str] = []
 
     def expect(self, digest: str | None) -> None:
         """Compare the finished content with `digest`; None: with nothing."""

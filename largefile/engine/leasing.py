@@ -6,7 +6,6 @@ of them never make two of it, and the second finds what the first has made.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 
@@ -15,13 +14,12 @@ from largefile.engine.options import SessionOptions
 from largefile.engine.shared import Lease, Shared, hold, is_open, let_go, register, turn
 from largefile.engine.shelf import Shelf, block_size_for, temporary_cache
 from largefile.errors import CacheBusyError, InternalError, UnsizedSourceError
+from largefile.log import log
 from largefile.rules.verdict import Kind
 from largefile.wire.http import HTTPReader
 from largefile.wire.readers import Probe
 
 __all__ = ["Opening"]
-
-log = logging.getLogger("largefile")
 
 #: What the first request asks for where nothing is there yet: the first block, or what is likely to be it.
 FIRST, MOST = 64 << 10, 1 << 20
@@ -79,12 +77,12 @@ class Opening:
             probe = self._probe(self._first - 1 if shelf.is_empty else 0)
             identity = probe.identity
             if not identity.resumable_with(identity)[0]:
-                log.info("%s is not kept: %s", self._source.name, identity.resumable_with(identity)[1])
+                log().info("%s is not kept: %s", self._source.name, identity.resumable_with(identity)[1])
                 return self._in_temporary(probe)
             try:
                 return self._on_shelf(shelf, probe)
             except CacheBusyError as error:
-                log.warning("%s is not kept: %s", self._source.name, error)
+                log().warning("%s is not kept: %s", self._source.name, error)
                 return self._in_temporary(probe)
 
     def _on_shelf(self, shelf: Shelf, probe: Probe) -> Lease:

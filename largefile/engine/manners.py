@@ -5,10 +5,10 @@ What one run finds out is kept at the `Host`, for the other runs of the process 
 
 from __future__ import annotations
 
-import logging
 import math
 
 from largefile.errors import ThrottledError
+from largefile.log import log
 from largefile.rules.governor import Governor
 from largefile.rules.hosts import too_long
 from largefile.rules.rate import RateController
@@ -16,8 +16,6 @@ from largefile.rules.schedule import Scheduler
 from largefile.wire.readers import Source
 
 __all__ = ["Manners"]
-
-log = logging.getLogger("largefile")
 
 
 class Manners:
@@ -91,4 +89,4 @@ class Manners:
             host.learn(ceiling.known, now)
         if ceiling.sure and not host.is_known:
             host.is_known = True
-            log.info("%s serves %d transfers at once and refuses more", self._source.name, ceiling.known)
+            log().info("%s serves %d transfers at once and refuses more", self._source.name, ceiling.known)

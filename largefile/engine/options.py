@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from largefile.rules.rate import RateController
 
@@ -45,8 +44,7 @@ def _processors() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
+class SessionOptions(NamedTuple):
     """How a session goes about it. Times are seconds."""
 
     concurrency: int = AUTO_CONCURRENCY
@@ -59,11 +57,10 @@ class SessionOptions:
     max_iterations: int = 10
     clock: Callable[[], float] = time.monotonic
     seed: int | None = None
-    threads: int = field(default_factory=engine_threads)
+    threads: int = engine_threads()
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryOptions:
+class DeliveryOptions(NamedTuple):
     """What `largefile.download` passes on; see there."""
 
     digest: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from largefile.core.ranges import num_blocks
 from largefile.core.reorder import Block
@@ -70,7 +70,7 @@ class Pouring:
     ) -> None:
         self._source = source
         self._control = control
-        self._session = session if options.background else replace(session, threads=1)
+        self._session = session if options.background else session._replace(threads=1)
         self._options = options
         self._progress = progress
         self._digest = parse_digest(options.digest) if options.digest is not None else None
@@ -131,7 +131,7 @@ class Pouring:
         if cache is not None:
             feed, store, pin = CacheFeed(cache, head), cache, cache.pin
             digest = ":".join(self._digest) if self._digest is not None else None
-            expected = replace(cache.identity, digest=digest)
+            expected = cache.identity._replace(digest=digest)
         else:
             feed = store = self.ring = RingStore(size, block_size, window, head)
             expected, pin = Identity(None, None, size), None

@@ -7,9 +7,7 @@ its URL was. One that is contradicted is begun anew (``on_change="restart"``) or
 
 from __future__ import annotations
 
-import logging
 import os
-from dataclasses import replace
 
 from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.header import Header
@@ -26,13 +24,12 @@ from largefile.errors import (
     SourceChangedError,
     StalledError,
 )
+from largefile.log import log
 from largefile.rules.sizing import auto_block_size
 from largefile.wire.http import HTTPReader
 from largefile.wire.readers import MIB, Probe
 
 __all__ = ["Preflight"]
-
-log = logging.getLogger("largefile")
 
 
 class Preflight:
@@ -76,7 +73,7 @@ class Preflight:
             return
         if not self._to.has_digest(known.algorithm, known.digest.partition(":")[2], self._control):
             raise DestinationExistsError(self._to.path)
-        known.size, known.computed = os.stat(self._to.path).st_size, known.digest  # noqa: PTH116
+        known.size, known.computed = os.stat(self._to.path).st_size, known.digest
         known.notes.append("the destination is there already and has the digest: nothing was fetched")
 
     def _be_finished_or_raise(self) -> None:
@@ -141,15 +138,15 @@ class Preflight:
         known = self._known
         self._control.check()
         if cache.complete and known.digest is not None and cache.url == self._source.name:
-            known.identity = replace(cache.identity, digest=known.digest)
+            known.identity = cache.identity._replace(digest=known.digest)
             return True  # the digest alone decides: no request
         # A digest given now decides in the end, whatever was known when the partial was begun. One that was
         # given then still does: it may be all that tells the two versions apart.
         if known.digest is None and cache.identity.digest is not None:
             known.expect(cache.identity.digest)
-        stored = replace(cache.identity, digest=known.digest)
+        stored = cache.identity._replace(digest=known.digest)
         try:
-            found = replace(self._probe_gap(cache).identity, digest=stored.digest)
+            found = self._probe_gap(cache).identity._replace(digest=stored.digest)
         except (NetworkError, StalledError):
             if not (cache.complete and cache.url == self._source.name):
                 raise
@@ -178,7 +175,7 @@ class Preflight:
 
     def restart(self, why: str) -> None:
         """The old files may go now; once a run, so that an unsteady source comes to an end."""
-        log.warning("%s: %s", self._source.name, why)
+        log().warning("%s: %s", self._source.name, why)
         self._known.notes.append(why)
         self.may_restart = False
         # A second change of the ETag alone is one between edges; if it is not, the digest will tell.
@@ -191,7 +188,7 @@ class Preflight:
         size = probe.identity.size
         if size is None:
             return None
-        self._known.identity = replace(probe.identity, digest=self._known.digest)
+        self._known.identity = probe.identity._replace(digest=self._known.digest)
         self._known.phase = "reserving"
         return LocalDownloadCache.create(
             self._to.part,

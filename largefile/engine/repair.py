@@ -7,7 +7,6 @@ done once: a content that has the wrong digest after that is wrong at its source
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from largefile.disk.cache import LocalDownloadCache
@@ -16,11 +15,10 @@ from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
 from largefile.engine.session import Session
 from largefile.engine.store import Store
+from largefile.log import log
 from largefile.wire.http import HTTPReader
 
 __all__ = ["repair"]
-
-log = logging.getLogger("largefile")
 
 
 def repair(
@@ -65,7 +63,7 @@ def repair(
     comparison = Comparison(cache)
     fetch(comparison)
     blocks = len(comparison.different)
-    log.warning("%s: wrong digest; %d blocks came otherwise a second time", source.name, blocks)
+    log().warning("%s: wrong digest; %d blocks came otherwise a second time", source.name, blocks)
     if not blocks or 2 * blocks > cache.num_blocks:
         return None  # it is always like that, or never
     arbiter = Arbiter(cache, comparison.different)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 from largefile.engine.job import Control
+from largefile.log import log
 from largefile.stats import DownloadStats
 
 __all__ = ["RateMeter", "Reporter", "reporting"]
-
-log = logging.getLogger("largefile")
 
 INTERVAL = 0.1
 
@@ -75,9 +73,9 @@ class Reporter:
     def _report(self) -> None:
         try:
             self._tell(self._snapshot())
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - it is logged
             if not self._failed:
-                log.exception("the progress callback failed; the download goes on")
+                log().exception("the progress callback failed; the download goes on")
             self._failed = True
 
     def close(self, timeout: float = 5.0) -> None:

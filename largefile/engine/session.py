@@ -7,16 +7,14 @@ else starts transfers. What it fetches, and in which order, is its `Shape`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from largefile.core.byteranges import ByteRanges
 from largefile.engine.blockmap import block_map
 from largefile.engine.crew import Crew
-from largefile.engine.digester import Digester, Readable
 from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
 from largefile.engine.pump import IDLE
@@ -36,16 +34,16 @@ from largefile.rules.schedule import Scheduler
 from largefile.stats import DownloadStats
 from largefile.wire.readers import MIB, Probe, Source
 
-__all__ = ["Session", "Shape"]
+if TYPE_CHECKING:
+    from largefile.engine.digester import Digester
 
-log = logging.getLogger("largefile")
+__all__ = ["Session", "Shape"]
 
 #: Bytes to fetch, from which on a second thread pays.
 WORTH_A_THREAD = 32 * MIB
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """What is fetched, and in which order: all of it, a window that follows a reader, or what is demanded.
 
     `window` and `head` are blocks, spans are bytes; see `largefile.rules.schedule.Scheduler`.
@@ -56,6 +54,9 @@ class Shape:
     on_demand: bool = False
     min_span: int = 1
     max_span: int = 64 << 20
+
+
+EVERYTHING = Shape()
 
 
 class Session:
@@ -86,7 +87,7 @@ class Session:
         options: SessionOptions | None = None,
         *,
         pin: Callable[[Identity], object] | None = None,
-        shape: Shape = Shape(),
+        shape: Shape = EVERYTHING,
     ) -> None:
         self._source = source
         self._store = store
@@ -289,7 +290,7 @@ class Session:
             raise SourceChangedError(found.describe(), expected.describe())
         if self._source.is_anonymous or not self._resumed_blocks:
             return  # nothing ever tells its versions apart, or there is nothing that could be mixed
-        agrees, why = expected.resumable_with(replace(found, digest=expected.digest))
+        agrees, why = expected.resumable_with(found._replace(digest=expected.digest))
         if not agrees:
             raise SourceChangedError(found.describe(), f"{expected.describe()} ({why})")
 
@@ -307,8 +308,11 @@ class Session:
 
     @contextlib.contextmanager
     def _digesting(self, algorithm: str | None) -> Iterator[None]:
-        if algorithm is not None and isinstance(self._store, Readable):
-            self._digester = Digester(algorithm, self._store)
+        if algorithm is not None:
+            from largefile.engine.digester import Digester, Readable  # with hashlib, which loads OpenSSL
+
+            if isinstance(self._store, Readable):
+                self._digester = Digester(algorithm, self._store)
         try:
             yield
         finally:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import threading
 import weakref
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
@@ -24,6 +22,7 @@ from largefile.engine.options import SessionOptions
 from largefile.engine.store import ForeignStore, Store
 from largefile.engine.whose import recall, remember
 from largefile.errors import CacheError, InternalError, SourceChangedError
+from largefile.log import log
 from largefile.rules.identity import Identity, Match
 from largefile.wire.readers import Probe, Source
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["Lease", "Shared", "hold", "is_open", "let_go", "register", "turn"]
-
-log = logging.getLogger("largefile")
 
 
 class ReadableStore(Store, Protocol):
@@ -92,7 +89,7 @@ class Shared:
         """Whose bytes are here; ValueError if nothing can tell whether they are of `found`."""
         nobody = Identity(None, None, self.store.content_size)
         if isinstance(self.cache, LocalDownloadCache):
-            known = replace(self.cache.identity, digest=None)
+            known = self.cache.identity._replace(digest=None)
         else:
             known = (recall(self.cache) if self.store.byte_ranges.count else None) or nobody
         agrees, why = known.resumable_with(found)
@@ -224,7 +221,7 @@ def _close_all() -> None:
         try:
             shared.close()
         except (CacheError, ValueError) as error:
-            log.warning("a cache was not closed well: %s", error)
+            log().warning("a cache was not closed well: %s", error)
 
 
 def _after_fork_in_child() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import logging
 import os
 import re
 import shutil
@@ -29,12 +28,11 @@ from largefile.errors import (
     IndexVersionError,
     PartialFileError,
 )
+from largefile.log import log
 from largefile.rules.identity import Identity
 from largefile.rules.sizing import MAX_BLOCKS
 
 __all__ = ["Shelf", "block_size_for", "stem_of", "temporary_cache"]
-
-log = logging.getLogger("largefile")
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _NUMBERED = re.compile(r".*-\d+", re.DOTALL)
@@ -81,7 +79,7 @@ def temporary_cache(identity: Identity, block_size: int, url: str) -> LocalDownl
     """A cache for the content of `identity` whose files have no name any more."""
     folder = tempfile.mkdtemp(prefix="largefile-")
     try:
-        part = os.path.join(folder, "part")  # noqa: PTH118 - a name, not a path to look at
+        part = os.path.join(folder, "part")
         return _new(part, identity, block_size, url, durable=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -113,7 +111,7 @@ class Shelf:
         # A stem that looks numbered itself numbers its first version too, so that no two stems share a name.
         first = f"{self._stem}-1" if _NUMBERED.fullmatch(self._stem) else self._stem
         for stem in itertools.chain([first], (f"{self._stem}-{n}" for n in itertools.count(2))):
-            yield os.path.join(self.path, f"{stem}.part")  # noqa: PTH118 - a name, not a path to look at
+            yield os.path.join(self.path, f"{stem}.part")
 
     def take(self, part: str, identity: Identity, block_size: int, url: str) -> LocalDownloadCache | None:
         """The cache of this version at `part`, made if nothing is there; None if that is another one's.
@@ -129,7 +127,7 @@ class Shelf:
         if not os.path.lexists(index):
             if not os.path.lexists(part):
                 return self._make(part, identity, block_size, url)
-            log.warning("%s is left alone: it has no index", part)
+            log().warning("%s is left alone: it has no index", part)
             return None
         try:
             if remove_unborn(part, index):
@@ -139,7 +137,7 @@ class Shelf:
                 return None
             return _synced(LocalDownloadCache.open(part, index, reserve="span"))
         except (PartialFileError, IndexCorruptError, IndexVersionError) as error:
-            log.warning("the cache of %s is left alone: %s", url, error)
+            log().warning("the cache of %s is left alone: %s", url, error)
             return None
         except FileNotFoundError:
             raise CacheBusyError(index, "not known") from None  # its maker is at work

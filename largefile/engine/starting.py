@@ -54,7 +54,7 @@ def import_path() -> list[str]:
     The standard library is the first, as the child needs modules of it that we have since our start. The
     working folder may have become another one, and is none; what was imported from it is the exception.
     """
-    library = os.path.dirname(os.__file__)  # noqa: PTH120 - compared with what is in sys.path
+    library = os.path.dirname(os.__file__)
     standard = (library, f"{library}/lib-dynload")
     ours = str(Path(__file__).parents[2])
     found = [
@@ -77,7 +77,7 @@ def is_open(fd: int) -> bool:
 def working_folder() -> str | None:
     """Where relative names begin now; None if that folder is gone."""
     try:
-        return os.getcwd()  # noqa: PTH109 - as it is
+        return os.getcwd()
     except FileNotFoundError:
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -25,7 +24,6 @@ __all__ = [
 StopReason: TypeAlias = Literal["stalled", "whole", "cancelled"]
 
 
-@dataclass(eq=False, slots=True)
 class Span:
     """A run of blocks that one transfer carries: `first_block` up to, not including, `stop_block`.
 
@@ -37,14 +35,25 @@ class Span:
     8
     """
 
-    first_block: int
-    stop_block: int
-    #: Failures of these blocks since one of their transfers last landed a block.
-    attempt: int = 0
-    #: Times in a row that they went back without anybody's fault.
-    passes: int = 0
-    #: The body of a server without ranges: it starts at byte 0, and the store skips present blocks.
-    whole: bool = False
+    __slots__ = ("attempt", "first_block", "passes", "stop_block", "whole")
+
+    def __init__(
+        self, first_block: int, stop_block: int, attempt: int = 0, passes: int = 0, whole: bool = False
+    ) -> None:
+        self.first_block = first_block
+        self.stop_block = stop_block
+        #: Failures of these blocks since one of their transfers last landed a block.
+        self.attempt = attempt
+        #: Times in a row that they went back without anybody's fault.
+        self.passes = passes
+        #: The body of a server without ranges: it starts at byte 0, and the store skips present blocks.
+        self.whole = whole
+
+    def __repr__(self) -> str:
+        return (
+            f"Span(first_block={self.first_block}, stop_block={self.stop_block}, "
+            f"attempt={self.attempt}, passes={self.passes}, whole={self.whole})"
+        )
 
     @property
     def num_blocks(self) -> int:
@@ -114,8 +123,7 @@ class Refused(NamedTuple):
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """Why a transfer ended before the blocks of its span were all there.
 
     Examples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["ContentRange", "content_length", "parse_content_range"]
 
@@ -14,8 +14,7 @@ _CONTENT_RANGE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ContentRange:
+class ContentRange(NamedTuple):
     """A Content-Range field: positions of the first and last byte, and the size; None is ``*``.
 
     Notes

@@ -6,17 +6,13 @@ are heard. What is malformed, of another length than its algorithm's, or a CRC, 
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 __all__ = ["ServerDigest", "parse_digest", "server_digest"]
 
-#: Algorithms whose digest has a size of its own; the shake family's is a choice.
-_HASHLIB = {re.sub("[-_]", "", name): name for name in hashlib.algorithms_guaranteed if "shake" not in name}
 #: By the names that fields use, the strongest first: what hashlib calls them.
 _NAMES = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "md5": "md5"}
 _STRENGTH = tuple(_NAMES.values())
@@ -24,7 +20,7 @@ _STRENGTH = tuple(_NAMES.values())
 # A dictionary member of RFC 8941 section 3.2, without inner lists. No part of it can be read in two ways.
 _KEY = r"[a-z*][a-z0-9_.*-]*"
 _ITEM = r'(?:"(?:[^"\\]|\\["\\])*"|:[A-Za-z0-9+/=]*:|[?A-Za-z0-9*-][^\s,;"]*)'
-_MEMBER = re.compile(rf"[ \t]*({_KEY})(?:=({_ITEM}))?(?:; *{_KEY}(?:={_ITEM})?)*[ \t]*(,|\Z)")
+_MEMBER = rf"[ \t]*({_KEY})(?:=({_ITEM}))?(?:; *{_KEY}(?:={_ITEM})?)*[ \t]*(,|\Z)"
 
 
 class ServerDigest(NamedTuple):
@@ -68,10 +64,14 @@ def parse_digest(text: str) -> tuple[str, str]:
     >>> parse_digest("MD5=D41D8CD98F00B204E9800998ECF8427E")
     ('md5', 'd41d8cd98f00b204e9800998ecf8427e')
     """
+    import hashlib  # loads OpenSSL: only for who has a digest
+
     label, _, value = text.strip().partition("=" if "=" in text else ":")
-    name = _HASHLIB.get(re.sub("[-_]", "", label.strip().lower()))
+    # Algorithms whose digest has a size of its own; the shake family's is a choice.
+    known = {re.sub("[-_]", "", name): name for name in hashlib.algorithms_guaranteed if "shake" not in name}
+    name = known.get(re.sub("[-_]", "", label.strip().lower()))
     if name is None:
-        allowed = ", ".join(sorted(_HASHLIB.values()))
+        allowed = ", ".join(sorted(known.values()))
         raise ValueError(f"digest {text!r} must be ALGORITHM:HEX with one of {allowed}")
     needed = 2 * hashlib.new(name, usedforsecurity=False).digest_size
     value = value.strip().lower()
@@ -143,7 +143,7 @@ def _dictionary(value: str) -> dict[str, str]:
     found: dict[str, str] = {}
     at = 0
     while at < len(value):
-        member = _MEMBER.match(value, at)
+        member = re.compile(_MEMBER).match(value, at)  # compiled for who sends such a field, and kept by `re`
         if member is None or (member[3] and member.end() == len(value)):
             return {}
         found[member[1]] = member[2] or ""  # of two of a name the last one counts
@@ -168,6 +168,10 @@ def _taken(name: str, text: str, field: str) -> ServerDigest | None:
 def _decoded(text: str) -> bytes:
     """Base64, with its padding or without; nothing for anything else."""
     bare = text.rstrip("=")
+    if not bare:
+        return b""
+    import base64  # few servers send any
+
     try:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except ValueError:
@@ -177,6 +181,8 @@ def _decoded(text: str) -> bytes:
 @functools.cache
 def _size(algorithm: str) -> int | None:
     """Bytes of a digest; None where this system has no such algorithm, or forbids it."""
+    import hashlib  # as above
+
     try:
         return hashlib.new(algorithm).digest_size
     except ValueError:

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from largefile.rules.actions import Span, Stop, StopReason
 
 __all__ = ["Flight", "Flights"]
 
 
-@dataclass(eq=False, slots=True)
 class Flight:
     """A span on its way."""
 
-    span: Span
-    left: int  #: its blocks that were missing at the last look
-    heard: float  #: when its last byte came; seconds
-    epoch: int  #: of `Patience`, when it began
-    cuts: int  #: the same
-    since: float = 0.0  #: its speed is measured from here on …
-    began: float = 0.0
-    received: int = 0  #: bytes
-    counted: int = 0  #: … bytes that had come by then
-    heard_of: int = 0  #: bytes that had come when it was `heard`
-    rate: float | None = None  #: bytes a second, lately
-    measured: int = 0  #: so often, on this connection
-    renewals: int = 0  #: so often it was made again on another one
-    changing: bool = False  #: its transfer was told to be renewed or split
-    landed: bool = False  #: it put a block in place
-    stopping: StopReason | None = None
+    def __init__(
+        self,
+        span: Span,
+        left: int,
+        heard: float,
+        epoch: int,
+        cuts: int,
+        since: float = 0.0,
+        began: float = 0.0,
+    ) -> None:
+        self.span = span
+        self.left = left  #: its blocks that were missing at the last look
+        self.heard = heard  #: when its last byte came; seconds
+        self.epoch = epoch  #: of `Patience`, when it began
+        self.cuts = cuts  #: the same
+        self.since = since  #: its speed is measured from here on …
+        self.began = began
+        self.received = 0  #: bytes
+        self.counted = 0  #: … bytes that had come by then
+        self.heard_of = 0  #: bytes that had come when it was `heard`
+        self.rate: float | None = None  #: bytes a second, lately
+        self.measured = 0  #: so often, on this connection
+        self.renewals = 0  #: so often it was made again on another one
+        self.changing = False  #: its transfer was told to be renewed or split
+        self.landed = False  #: it put a block in place
+        self.stopping: StopReason | None = None
 
     @property
     def stopped_by_us(self) -> bool:

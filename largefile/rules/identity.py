@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from largefile.rules.digests import ServerDigest
 
@@ -14,6 +13,18 @@ __all__ = ["Identity", "Match", "describe", "http_date", "vouched_by"]
 
 _STRONG_ETAG = re.compile(r'"[^"]+"')
 _LONGEST_VALIDATOR = 1024
+_IMF_FIXDATE = re.compile(
+    "[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([1-9][0-9]{3}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
+)
+#: Days of a common year before the month's first.
+_DAYS_BEFORE = dict(
+    zip(
+        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+        (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334),
+        strict=True,
+    )
+)
+_LEAP_DAYS_BEFORE_1970 = 477
 #: What servers say that do not know: the epoch, give or take a time zone.
 _FIRST_CREDIBLE_DATE = 86400.0
 
@@ -26,8 +37,7 @@ class Match(Enum):
     CONTRADICTORY = "contradictory"  #: these are two versions
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What is known of one version of the content.
 
     Parameters
@@ -130,7 +140,7 @@ class Identity:
             self.size == other.size is not None
             and not self._dates_differ(other)
             and self.difference(other) is not None
-            and replace(self, etag=other.etag).difference(other) is None
+            and self._replace(etag=other.etag).difference(other) is None
         )
 
     def shares_validator(self, other: Identity) -> bool:
@@ -225,13 +235,27 @@ def http_date(text: str) -> float | None:
     -----
     RFC 9110 section 5.6.7.
     """
-    from email.utils import mktime_tz, parsedate_tz  # 20 ms that only a date is worth
+    if (moment := _fixdate(text)) is not None:
+        return moment
+    from email.utils import mktime_tz, parsedate_tz  # slow to import, and hardly any date needs it
 
     try:
         parts = parsedate_tz(text)
         return None if parts is None else float(mktime_tz(parts))  # no zone is taken for GMT
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+
+
+def _fixdate(text: str) -> float | None:
+    """The same for the one format that is written today (IMF-fixdate)."""
+    found = _IMF_FIXDATE.fullmatch(text)
+    if found is None or found[2] not in _DAYS_BEFORE:
+        return None
+    day, year, hour, minute, second = map(int, found.group(1, 3, 4, 5, 6))
+    turned = year - (found[2] in ("Jan", "Feb"))  # the last year whose leap day has passed
+    leap_days = turned // 4 - turned // 100 + turned // 400 - _LEAP_DAYS_BEFORE_1970
+    days = 365 * (year - 1970) + leap_days + _DAYS_BEFORE[found[2]] + day - 1
+    return float(((days * 24 + hour) * 60 + minute) * 60 + second)
 
 
 def _opaque(etag: str | None) -> str | None:
@@ -257,6 +281,8 @@ def _shortened(value: str, quote: str = "") -> str:
     data = value.encode("utf-8", "surrogateescape")
     if len(data) <= _LONGEST_VALIDATOR - len("W/"):
         return value
+    import hashlib  # loads OpenSSL, and hardly any validator is as long
+
     return f"{quote}sha256:{hashlib.sha256(data).hexdigest()}{quote}"
 
 
@@ -267,7 +293,7 @@ def vouched_by(identity: Identity | None, digest: str | None, said: ServerDigest
     """
     if digest is not None:
         return "digest" if said is None else "server-digest"
-    return replace(identity, digest=None).verified_by if identity is not None else None
+    return identity._replace(digest=None).verified_by if identity is not None else None
 
 
 def describe(identity: Identity) -> dict[str, object]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from urllib.parse import unquote_to_bytes
 
 __all__ = ["basename_from_url"]
 
@@ -43,12 +41,19 @@ def basename_from_url(url: str, fallback: str = "download") -> str:
     if path.startswith("//"):
         path = path[2:].partition("/")[2]
     raw = path.rpartition("/")[2].encode("utf-8", "replace")
-    text = unquote_to_bytes(raw).decode("utf-8", "replace")
+    if b"%" in raw:
+        from urllib.parse import unquote_to_bytes  # slow to import, and most names need none of it
+
+        raw = unquote_to_bytes(raw)
+    text = raw.decode("utf-8", "replace")
     return _cleaned(re.split(r"[/\\]", text)[-1]) or fallback
 
 
 def _cleaned(name: str) -> str:
-    name = "".join(c for c in name if unicodedata.category(c) not in _INVISIBLE)
+    if not (name.isascii() and name.isprintable()):
+        import unicodedata  # as above
+
+        name = "".join(c for c in name if unicodedata.category(c) not in _INVISIBLE)
     name = _cut(name.translate(_NOT_IN_WINDOWS_NAMES).lstrip(". "), _LONGEST).rstrip(". ")
     return "_" + _cut(name, _LONGEST - 1) if _RESERVED.fullmatch(name) else name
 

@@ -16,7 +16,7 @@ The rules of this file, each a law in its tests:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from largefile.errors import (
     LargeFileError,
@@ -45,8 +45,7 @@ _MISSING = frozenset({404, 410})
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(NamedTuple):
     """One answer and what it is judged by."""
 
     fetch: Fetch
@@ -84,7 +83,7 @@ class _Case:
     def identity(self, size: int | None, whole: bool) -> Identity:
         """The version that the answer speaks of; `whole`: whether its body is all of the content."""
         said = server_digest(self.headers, whole) if self.digests else None
-        return replace(Identity.from_headers(self.headers, size), said=said)
+        return Identity.from_headers(self.headers, size)._replace(said=said)
 
     def retry(self, reason: str, identity: Identity | None = None, plain: bool = False) -> Verdict:
         error = ProtocolError(f"asked for {self.asked}: {reason}")
@@ -142,8 +141,8 @@ def judge(
     case = _Case(fetch, response, pinned, wall_now, resolved, pinned_type, vouched, digests)
     verdict = _judge(case, response.status)
     if not case.is_fresh and _is_doubtful(case, verdict):
-        verdict = replace(verdict, kind=Kind.RETRY, stale=True)
-    return replace(verdict, status=response.status)
+        verdict = verdict._replace(kind=Kind.RETRY, stale=True)
+    return verdict._replace(status=response.status)
 
 
 def _is_doubtful(case: _Case, verdict: Verdict) -> bool:

@@ -6,11 +6,9 @@ a host that two parsers read differently is how credentials reach a stranger.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from urllib.parse import quote, urljoin
+from typing import NamedTuple
 
 from largefile.errors import RefusedError
 
@@ -40,11 +38,10 @@ _HOST = re.compile(r"[A-Za-z0-9._~-]+")
 #: RFC 6874 for the zone. `ipaddress` would take nearly anything for one.
 _LITERAL = re.compile(r"\[([0-9A-Fa-f:.]+)(?:%25[A-Za-z0-9._~-]+)?\]")
 #: Characters that IDNA 2003 and IDNA 2008 turn into different hosts.
-_AMBIGUOUS = re.compile("[ßς\u200c\u200d]")
+_AMBIGUOUS = frozenset("ßς\u200c\u200d")
 
 
-@dataclass(frozen=True, slots=True)
-class _Url:
+class _Url(NamedTuple):
     scheme: str
     host: str
     port: int | None
@@ -93,7 +90,7 @@ def display_url(url: str) -> str:
     if authority in (None, ""):
         # Not an address of ours; whatever stands before an @ may still be a password.
         shown = shown.rpartition("@")[2]
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)[:2048]
+    return "".join(c if c.isprintable() else "\ufffd" for c in shown)[:2048]
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -160,6 +157,8 @@ def follow(url: str, location: str | None, status: int, *, hops: int = 0) -> str
     -----
     RFC 3986 section 5, RFC 9110 section 10.2.2.
     """
+    from urllib.parse import urljoin  # slow to import, and most addresses lead nowhere else
+
     here = f"redirect {status} from {display_url(url)}"
     if status not in REDIRECTS or not location or not location.strip():
         raise RefusedError(f"{here} does not say where to")
@@ -205,9 +204,11 @@ def _host(host: str, url: str) -> str:
         if host.startswith("["):
             if (literal := _LITERAL.fullmatch(host)) is None:
                 raise ValueError
+            import ipaddress  # most hosts have a name
+
             ipaddress.IPv6Address(literal[1])
             return host.lower()
-        if _AMBIGUOUS.search(host):
+        if not _AMBIGUOUS.isdisjoint(host):
             raise ValueError
         name = host if host.isascii() else host.encode("idna").decode("ascii")
     except ValueError:  # UnicodeError is one
@@ -227,7 +228,11 @@ def _port(port: str | None, url: str) -> int | None:
 
 def _quoted(text: str) -> str:
     """Percent-encode what is not ASCII and leave the rest as it is: it may be signed."""
-    return text if text.isascii() else "".join(c if c.isascii() else quote(c) for c in text)
+    if text.isascii():
+        return text
+    from urllib.parse import quote  # as in `follow`
+
+    return "".join(c if c.isascii() else quote(c) for c in text)
 
 
 def _encoded(location: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from largefile.errors import LargeFileError
 from largefile.rules.identity import Identity
@@ -31,8 +31,7 @@ BODIES = frozenset({Kind.ACCEPT, Kind.PREFIX, Kind.WHOLE})
 GOOD = BODIES | {Kind.EMPTY}
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What an answer may be used for, and why.
 
     Examples

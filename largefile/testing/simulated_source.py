@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 from largefile.core.sink import BlockSink
 from largefile.errors import LargeFileError, NetworkError
@@ -93,7 +92,9 @@ class SimulatedSource:
         """Every address leads to the same server, ten times in a row."""
         if verdict is None or verdict.kind is not Kind.REDIRECT or fetch.hops >= MAX_HOPS:
             return None
-        return replace(self.request(first, last), hops=fetch.hops + 1)
+        onward = self.request(first, last)
+        onward.hops = fetch.hops + 1
+        return onward
 
     def leaves(self, fetch: Fetch, size: int, seconds: float) -> bool:
         """There is one server only."""

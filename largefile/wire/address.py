@@ -8,7 +8,6 @@ renewed by the user's hook, if there is one, for all of them at once.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
@@ -78,7 +77,7 @@ class Address:
         that can be renewed.
         """
         if verdict.status in EXPIRED and self._renew is not None:
-            return replace(verdict, kind=Kind.RENEW, stale=False)
+            return verdict._replace(kind=Kind.RENEW, stale=False)
         self.past_caches |= verdict.stale  # one that was caught once is not asked again
         if verdict.kind in GOOD:
             if fetch is self._scout:

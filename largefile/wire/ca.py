@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 __all__ = ["choose_ca_file"]
 
@@ -33,11 +32,11 @@ def choose_ca_file(ca_file: str | os.PathLike[str] | None, environ: Mapping[str,
     named = [("ca_file", os.fspath(ca_file))] if ca_file is not None else []
     named += [(name, environ[name]) for name in VARIABLES if environ.get(name)]
     for name, path in named[:1]:
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             raise ValueError(f"{name} names {path!r}, which is not a file")
         return path
     for path in SYSTEM_FILES:
-        if Path(path).is_file():
+        if os.path.isfile(path):
             return path
     import certifi  # the last resort, and slow to import
 

@@ -10,16 +10,15 @@ interpreter comes back late. Where the kernel does not count nothing is said.
 from __future__ import annotations
 
 import itertools
-import logging
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
+
+from largefile.log import log
 
 __all__ = ["Contention", "interpreter_delay"]
-
-log = logging.getLogger("largefile")
 
 #: Seconds between two looks, and how many more bad ones than good ones are told.
 LOOK = 0.5
@@ -36,8 +35,7 @@ REST = 0.001
 _told = itertools.count()
 
 
-@dataclass(frozen=True, slots=True)
-class Turns:
+class Turns(NamedTuple):
     """Seconds that a thread has had a processor, and that it was ready and none was free."""
 
     thread: int
@@ -97,7 +95,7 @@ class Contention:
 def tell() -> None:
     """Say it, if it has not been said by anybody in this process."""
     if next(_told) == 0:
-        log.warning(
+        log().warning(
             "other threads of this process hold the interpreter (GIL) much of the time, and transfers wait"
             " for it; a download to a file may be faster in a process of its own: isolate=True"
         )
@@ -107,7 +105,7 @@ def turns_of_this_thread() -> Turns | None:
     """What the kernel has counted; None if it does not."""
     thread = threading.get_native_id()
     try:
-        with open(f"/proc/self/task/{thread}/schedstat", "rb") as file:  # noqa: PTH123 - a third of the time
+        with open(f"/proc/self/task/{thread}/schedstat", "rb") as file:
             ran, queued, _ = file.read().split()
     except OSError:
         return None

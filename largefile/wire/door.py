@@ -13,8 +13,6 @@ from typing import Any
 
 import pycurl
 
-from largefile.rules.addresses import is_public
-
 __all__ = ["Door"]
 
 
@@ -22,6 +20,9 @@ class Door:
     """Opens sockets to public addresses, and keeps the last other one in mind. Its callbacks never raise."""
 
     def __init__(self) -> None:
+        from largefile.rules.addresses import is_public  # with `ipaddress`: only for who has a door
+
+        self._is_public = is_public
         self.refused: str | None = None  #: the address that was not connected to
         self.opened = False  #: whether another one was
 
@@ -43,7 +44,7 @@ class Door:
     def _open(self, purpose: int, target: Any) -> Any:
         try:
             address = str(target.addr[0])
-            if not is_public(address):
+            if not self._is_public(address):
                 self.refused = address
                 return pycurl.SOCKET_BAD
             opened = _Lent(socket.socket(target.family, target.socktype, target.protocol))

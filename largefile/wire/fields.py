@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 
 __all__ = ["check_fields"]
@@ -35,6 +34,8 @@ def check_fields(
         user, password = auth
         if ":" in user:
             raise ValueError("the user name of auth has a colon in it (RFC 7617 section 2)")
+        import base64  # few sign in
+
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         fields.append(("Authorization", f"Basic {token}"))
     for name, value in fields:

@@ -10,12 +10,12 @@ the same and its ETag or its date too, or if the caller has a digest that decide
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
 
 from largefile.errors import LargeFileError
 from largefile.events import Fetch, Response
+from largefile.log import log
 from largefile.rules.hosts import Host
 from largefile.rules.identity import Identity
 from largefile.rules.redirects import Headers
@@ -25,8 +25,6 @@ from largefile.wire.place import TELLING, Place
 from largefile.wire.renewal import Renew
 
 __all__ = ["Places"]
-
-log = logging.getLogger("largefile")
 
 #: Among so many requests each place gets one.
 NOW_AND_THEN = 32
@@ -234,7 +232,7 @@ class Places:
         place.failed(verdict, time.monotonic())
         if place.dropped and was_kept:
             note = f"{place.name} is left: {place.dropped}"
-            log.warning("%s", note)
+            log().warning("%s", note)
             self._notes.append(note)
         others = self._awake() or (self._kept() if place.dropped else [])
         return self._choose(others).request(first, last) if others else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from largefile.errors import SourceChangedError
 from largefile.events import Fetch, Response
@@ -97,7 +96,7 @@ class Place:
             return verdict
         if (why := contradiction(content, verdict.identity, trusted)) is not None:
             error = SourceChangedError(verdict.identity.describe(), content.describe())
-            return replace(verdict, kind=Kind.CHANGED, reason=why, error=error)
+            return verdict._replace(kind=Kind.CHANGED, reason=why, error=error)
         self.pin(verdict)
         return verdict
 

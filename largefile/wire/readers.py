@@ -11,9 +11,7 @@ import io
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from largefile.core.sink import BlockSink
 from largefile.events import Ended, Fetch, Response
@@ -24,6 +22,9 @@ from largefile.rules.sizing import auto_block_size
 from largefile.rules.verdict import Verdict
 from largefile.wire.address import Next
 from largefile.wire.transport import Transport
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["FileReader", "Probe", "Reader", "Source"]
 
@@ -54,8 +55,7 @@ class Reader(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """What the first request found out. If `fetch` is set it is answered and held, ready to be admitted."""
 
     identity: Identity
@@ -147,6 +147,8 @@ class FileReader:
     """
 
     def __init__(self, path: str | os.PathLike[str], block_size: int | None = None) -> None:
+        from pathlib import Path  # slow to import, and what comes over HTTP needs none
+
         self.path = Path(path)
         if block_size is not None and block_size < 1:
             raise ValueError(f"block size {block_size} must be at least 1 byte")

@@ -151,4 +151,4 @@ def with_slot(index: bytes, slot: int, page: bytes) -> bytes:
 def resealed(slot: bytes, **changes: object) -> bytes:
     """A header slot that says something else, with a right checksum."""
     header = decode(slot, "x")
-    return encode(Header(**{name: getattr(header, name) for name in Header.__slots__} | changes))
+    return encode(header._replace(**changes))

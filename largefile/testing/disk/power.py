@@ -362,7 +362,7 @@ def _moved(slot: bytes, inodes: dict[int, int]) -> bytes | None:
     with contextlib.suppress(IndexCorruptError):
         header = decode(slot, "")
         if header.inode:
-            return encode(replace(header, inode=inodes.get(header.inode, _NOWHERE), birth=0))
+            return encode(header._replace(inode=inodes.get(header.inode, _NOWHERE), birth=0))
     return None
 
 
