@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
-
-from largefile.values import dataclass
 
 __all__ = ["DownloadStats", "DownloadStatus", "StreamingStatus"]
 

@@ -15,7 +15,7 @@ import largefile
 
 #: From the top of the list down. What stands together in a line is one floor.
 FLOORS = [
-    ["errors", "stats", "events", "log", "values"],
+    ["errors", "stats", "events", "log"],
     ["core"],
     ["rules"],
     ["disk", "wire"],

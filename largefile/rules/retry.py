@@ -6,10 +6,10 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from largefile.rules.identity import http_date
-from largefile.values import dataclass
 
 __all__ = ["Backoff", "RetryResponse", "asked_pause", "retry_after"]
 
