@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from largefile.disk.cache import DownloadCache, LocalDownloadCache
@@ -230,7 +230,7 @@ class CachingDownloader:
         try:
             with (
                 reporting(self.stats, self._progress, control),
-                self._committing(),
+                self._committing(session.passed),
             ):
                 found = session.run(expected, digest_by=algorithm, known=self._known)
             if found != wanted:
@@ -247,9 +247,9 @@ class CachingDownloader:
         return self._status(session, None, found)
 
     @contextlib.contextmanager
-    def _committing(self) -> Iterator[None]:
+    def _committing(self, passed: Callable[[], int]) -> Iterator[None]:
         if isinstance(self._cache, LocalDownloadCache):
-            with self._cache.filling(), Committer(self._cache, durable=self._durable):
+            with self._cache.filling(), Committer(self._cache, durable=self._durable, passed=passed):
                 yield
         else:
             yield

@@ -60,6 +60,8 @@ CALLS = {
     "unlink": {"unlink", "unlinkat"},
     "mmap": {"mmap"},
     "start_writeback": {"sync_file_range"},
+    "wait_writeback": {"sync_file_range"},
+    "drop_pages": {"fadvise64"},
 }
 #: Whatever else may change a file.
 OTHERS = {

@@ -6,20 +6,27 @@ the entries of that list only; sync the index. What lands after the first step w
 A sync that fails is not tried again: the system forgets the pages that it could not write, and the
 second try succeeds over lost bytes. The cache is poisoned instead, and the next open sorts out, block by
 block, what can be believed.
+
+While a committer is at work (`bounded`), what has landed and is not on the disk has a limit, which follows
+the disk's speed. Nobody is stopped here; the engine asks for `backlog`, and waits for room.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from largefile.core.bitmap import Bitmap
-from largefile.disk.files import CacheFile
+from largefile.disk.files import CacheFile, LocalFile
 from largefile.disk.header import State
 from largefile.disk.index import Index
+from largefile.disk.pages import CleanPages
 from largefile.errors import CacheError, CachePoisonedError
+from largefile.rules.backlog import LEAST, backlog_limit
 
 __all__ = ["GroupCommit"]
 
@@ -54,7 +61,12 @@ class GroupCommit:
         # Appended to by every connection's thread and taken from by the committer's; no lock is needed,
         # as each operation on a deque is atomic.
         self._landed: deque[int] = deque()
-        self._enough = max(1, ENOUGH // index.header.block_size)
+        self._pages: CleanPages | None = None
+        self._taken = 0  # blocks off the list, and not on the disk yet
+        self._memory: int | None = None  # None: nobody commits all the time, so there is no limit
+        self._bytes = self._seconds = 0.0  # what the disk took, and how long it took
+        self._room = threading.Event()
+        self._limit()
         self._on_poison = on_poison
         self._lock = threading.Lock()
 
@@ -72,12 +84,14 @@ class GroupCommit:
             self.check()
             self.due.clear()
             self.landed.clear()
-            runs = self._take()
+            inherited, self._inherited = self._inherited, []
+            runs = inherited + self._take()
             if not runs:
                 return 0
             try:
                 with self._poisoning("a sync failed"):
-                    self._data.sync()
+                    with self._measured():
+                        self._data.sync()
                     for start, stop in runs:
                         self._index.make_durable(start, stop)
                     self._index.sync()
@@ -85,7 +99,92 @@ class GroupCommit:
                 self._inherited = runs  # Ctrl-C between two steps: they are all made again
                 self.landed.set()
                 raise
+            self._are_clean(runs)
             return sum(stop - start for start, stop in runs)
+
+    def write_back(self) -> None:
+        """Wait until the disk has taken what has landed until now. No entry says so: that is for a commit."""
+        with self._lock:
+            self.check()
+            self.due.clear()
+            runs = self._take()
+            self._inherited += runs
+            with self._poisoning("the disk did not take what was written"), self._measured():
+                taken = isinstance(self._data, LocalFile) and self._data.wait_writeback()
+            if taken:
+                self._are_clean(runs)
+
+    # --- how far the disk is behind -------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def bounded(self, memory: int, pages: CleanPages | None) -> Iterator[None]:
+        """There is a limit to the backlog, on a machine with so many bytes of memory: somebody commits, or
+        writes back, whenever it is due. `pages` has what is present, and is told what the disk has."""
+        with self._lock:
+            self._pages = pages
+            self._are_written(self._inherited)
+            self._are_written((block, block + 1) for block in list(self._landed))
+        self._memory = memory
+        self._limit(backlog_limit(memory))
+        try:
+            yield
+        finally:
+            self._memory = self._pages = None
+            self._limit()
+
+    def drop_pages(self, end: int, *, short: bool) -> None:
+        """Drop the pages of blocks before `end` that the disk has: long runs, or `short` ones as well."""
+        with self._lock:
+            if self._pages is not None:
+                self._pages.drop(end, short=short)
+
+    @property
+    def backlog(self) -> float:
+        """What has landed and is not on the disk, as a part of what may be: from 1 on it is too much."""
+        return (len(self._landed) + self._taken) / self._most
+
+    def wait_for_room(self, timeout: float) -> None:
+        """Wait until the disk has caught up a bit, or for so many seconds."""
+        self._room.clear()
+        if self.backlog >= 1:  # asked again: what has made room meanwhile has set it before
+            self._room.wait(timeout)
+
+    def _limit(self, limit: float = math.inf) -> None:
+        """Let the backlog have so many bytes.
+
+        At half of it a commit is due, so that the other half comes in while the disk is busy with that.
+        """
+        size = self._index.header.block_size
+        self._most = max(1.0, limit / size)
+        self._enough = max(1, int(min(ENOUGH, limit / 2)) // size)
+        if len(self._landed) >= self._enough:
+            self.due.set()  # nothing more may come that would
+        self._room.set()
+
+    @contextlib.contextmanager
+    def _measured(self) -> Iterator[None]:
+        """What was taken off the list is brought to the disk meanwhile."""
+        began, size = time.monotonic(), self._taken * self._index.header.block_size
+        try:
+            yield
+        finally:
+            self._taken = 0
+            self._room.set()
+        if self._memory is not None and size >= LEAST:  # of less, the time tells of anything but the speed
+            # Older ones count half each time. One alone may have waited for what the next one finds done.
+            self._bytes = self._bytes / 2 + size
+            self._seconds = self._seconds / 2 + time.monotonic() - began
+            self._limit(backlog_limit(self._memory, self._bytes / max(1e-9, self._seconds)))
+
+    def _are_clean(self, runs: Iterable[tuple[int, int]]) -> None:
+        if self._pages is not None:
+            for start, stop in runs:
+                self._pages.add(start, stop)
+
+    def _are_written(self, runs: Iterable[tuple[int, int]]) -> None:
+        if self._pages is not None:
+            for start, stop in runs:
+                self._pages.remove(start, stop)
 
     @contextlib.contextmanager
     def without(self, start: int, stop: int) -> Iterator[None]:
@@ -103,6 +202,7 @@ class GroupCommit:
                     self._landed.append(block)
             pieces = [((a, min(b, start)), (max(a, stop), b)) for a, b in inherited]
             self._inherited = [(a, b) for both in pieces for a, b in both if a < b]
+            self._are_written([(start, stop)])
             try:
                 yield
             except BaseException:
@@ -145,9 +245,8 @@ class GroupCommit:
 
     def _take(self) -> list[tuple[int, int]]:
         """The list, as ascending runs. Blocks that land from here on stay for the next one."""
-        inherited, self._inherited = self._inherited, []
-        blocks = [self._landed.popleft() for _ in range(len(self._landed))]
-        return inherited + list(_runs(sorted(blocks)))
+        self._taken = count = len(self._landed)
+        return list(_runs(sorted(self._landed.popleft() for _ in range(count))))
 
     @contextlib.contextmanager
     def _poisoning(self, what: str) -> Iterator[None]:

@@ -46,6 +46,7 @@ NO_SUPPORT = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EIN
 #: What a filesystem answers that has folders which can not be synced: 9p, vboxsf, older CIFS, some FUSE.
 _NO_FOLDER_SYNC = NO_SUPPORT | {errno.EBADF}
 
+_CGROUPS = Path("/sys/fs/cgroup")
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
@@ -81,6 +82,14 @@ def _doing(what: str, path: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise failure(error.errno or errno.EIO, what, path) from error
+
+
+def _within(memory: int, limit: Path) -> int:
+    """`memory`, or the limit that a file names, if there is one and it is less."""
+    with contextlib.suppress(OSError, ValueError):  # the topmost group has no such file, and most say "max"
+        found = int(limit.read_text())
+        return min(memory, found) if memory > 0 else found
+    return memory
 
 
 def _proc_name(fd: int) -> str:
@@ -260,6 +269,24 @@ class FileOps:
         """Have the system begin to write what it owes. A hint: what fails, the next sync tells."""
         sysfile.start_writeback(fd)
 
+    def wait_writeback(self, fd: int, path: str = "") -> bool:
+        """Have the disk take what was written by now, and wait for that; False where the system can not.
+
+        It is no sync: the filesystem's own notes, and what is in the disk's memory, are not waited for. What
+        the disk could not take is raised here, and no later sync of this open file tells it again.
+        """
+        while number := sysfile.wait_writeback(fd):
+            if number in NO_SUPPORT:
+                return False
+            if number != errno.EINTR:
+                raise failure(number, "write back", path)
+        return True
+
+    def drop_pages(self, fd: int, offset: int, size: int, path: str = "") -> None:
+        """Have the system forget these bytes, where the disk has them. A hint: it may keep any of them."""
+        with contextlib.suppress(OSError, AttributeError):  # there is no such call on macOS
+            os.posix_fadvise(fd, offset, size, os.POSIX_FADV_DONTNEED)
+
     def fallocate(self, fd: int, offset: int, size: int, path: str = "", *, keep_size: bool = False) -> None:
         while number := sysfile.fallocate(fd, offset, size, keep_size):
             if number != errno.EINTR:  # a handler of a signal runs before the call is made again
@@ -325,6 +352,20 @@ class FileOps:
 
     def host(self) -> str:
         return os.uname().nodename
+
+    def memory(self) -> int:
+        """Bytes of it that this process may have: all, or what its control group allows; 0: not known."""
+        try:
+            memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (ValueError, OSError):  # no such name, or no answer
+            memory = 0
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            lines = Path("/proc/self/cgroup").read_text().splitlines()
+            group = next(line[len("0::/") :] for line in lines if line.startswith("0::/"))
+            for folder in (_CGROUPS / group, *(_CGROUPS / group).parents):
+                if folder.is_relative_to(_CGROUPS):
+                    memory = _within(memory, folder / "memory.max")
+        return max(0, memory)
 
     def process_start(self, pid: int) -> int:
         """When process `pid` started, in the system's ticks; 0 where there is none or it is not said."""

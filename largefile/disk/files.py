@@ -163,6 +163,14 @@ class LocalFile:
         """Have the system begin to write what it owes, so that the next `sync` is short."""
         self.ops.start_writeback(self._open_fd(), self.name)
 
+    def wait_writeback(self) -> bool:
+        """Wait until the disk has taken what was written by now; False where the system can not."""
+        return self.ops.wait_writeback(self._open_fd(), self.name)
+
+    def drop_pages(self, offset: int, size: int) -> None:
+        """Have the system forget these bytes, where the disk has them."""
+        self.ops.drop_pages(self._open_fd(), offset, size, self.name)
+
     def sync_facts(self) -> None:
         """Sync the bytes and all facts of the file; `sync` leaves out the time of the last change."""
         self.ops.fsync(self._open_fd(), self.name)

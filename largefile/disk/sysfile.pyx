@@ -1,4 +1,4 @@
-"""Five calls of the system that Python does not have. No policy: the number, or the errno.
+"""Calls of the system that Python does not have. No policy: the number, or the errno.
 
 posix_fallocate is not among them: where the filesystem cannot reserve, the C library's emulation of it
 writes the whole file, for minutes. Here the answer is EOPNOTSUPP, and the caller decides.
@@ -46,6 +46,11 @@ cdef extern from *:
       static int lf_start_writeback(int fd) {
           return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE) == 0 ? 0 : errno;
       }
+      static int lf_wait_writeback(int fd) {
+          const unsigned int all =
+              SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+          return sync_file_range(fd, 0, 0, all) == 0 ? 0 : errno;
+      }
       static int lf_rename_noreplace(const char *source, const char *target) {
       #ifdef SYS_renameat2
           return syscall(SYS_renameat2, AT_FDCWD, source, AT_FDCWD, target, 1) == 0 ? 0 : errno;
@@ -71,6 +76,7 @@ cdef extern from *:
       static int lf_fs_magic(int fd, int64_t *magic) { *magic = 0; return 0; }
       static int lf_mount_id(int fd, uint64_t *id) { *id = 0; return 0; }
       static int lf_start_writeback(int fd) { return ENOTSUP; }
+      static int lf_wait_writeback(int fd) { return ENOTSUP; }
       static int lf_rename_noreplace(const char *source, const char *target) { return ENOSYS; }
     #endif
     """
@@ -78,6 +84,7 @@ cdef extern from *:
     int lf_fs_magic(int fd, int64_t *magic) noexcept nogil
     int lf_mount_id(int fd, uint64_t *id) noexcept nogil
     int lf_start_writeback(int fd) noexcept nogil
+    int lf_wait_writeback(int fd) noexcept nogil
     int lf_rename_noreplace(const char *source, const char *target) noexcept nogil
     int64_t lf_birth(int folder, const char *path, int nofollow) noexcept nogil
     const int LF_HERE
@@ -118,6 +125,17 @@ def start_writeback(int fd):
     cdef int failed
     with nogil:
         failed = lf_start_writeback(fd)
+    return failed
+
+
+def wait_writeback(int fd):
+    """Have the disk take what the file owes it by now, and wait for that. Answers 0 or the errno.
+
+    An error of write-back is told once, by this or by a sync: whoever hears of it here must heed it.
+    """
+    cdef int failed
+    with nogil:
+        failed = lf_wait_writeback(fd)
     return failed
 
 

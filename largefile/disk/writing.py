@@ -21,6 +21,7 @@ from largefile.disk.filelanes import BounceLane, MapLane
 from largefile.disk.files import CacheFile, LocalFile
 from largefile.disk.header import State, as_stored
 from largefile.disk.opening import Opened
+from largefile.disk.pages import CleanPages
 from largefile.disk.reading import CacheReads
 from largefile.errors import (
     CacheBusyError,
@@ -29,6 +30,7 @@ from largefile.errors import (
     InvalidBlockSizeError,
     InvalidOffsetError,
 )
+from largefile.rules.backlog import is_too_large
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -137,6 +139,41 @@ class CacheWrites(CacheReads):
         """Have the disk begin with what has landed, so that the next sync is short; waits for nothing."""
         if isinstance(self._data, LocalFile) and not self._closed:
             self._data.start_writeback()
+
+    def write_back(self) -> None:
+        """Wait until the disk has taken what has landed; no entry becomes durable by that."""
+        self._check()
+        self._group.write_back()
+
+    @contextlib.contextmanager
+    def committing(self) -> Iterator[None]:
+        """Somebody commits, or writes back, whenever it is due: `backlog` has a limit, and pages are dropped
+        where the content is too large to stay in memory."""
+        memory, pages = 0, None
+        if isinstance(self._data, LocalFile):
+            memory = self._data.ops.memory()
+            if is_too_large(self.content_size, memory):
+                pages = CleanPages(self._data, self.num_blocks, self.block_size)
+                for start, stop in list(self._ranges.bitmap.runs_set()):
+                    pages.add(start, stop)
+        with self._group.bounded(memory, pages):
+            yield
+
+    @property
+    def backlog(self) -> float:
+        """What has landed and is not on the disk, as a part of what may be; 0 while nobody commits."""
+        return self._group.backlog
+
+    def wait_for_room(self, timeout: float) -> None:
+        """Wait until the backlog is shorter, at most so many seconds."""
+        self._group.wait_for_room(timeout)
+
+    def drop_pages(self, until: int, *, short: bool = False) -> None:
+        """Have the system forget what the disk has of the bytes before `until`, where the content is too
+        large to stay in memory: long runs, or `short` ones as well."""
+        if not self._closed:
+            end = self.num_blocks if until >= self.content_size else until // self.block_size
+            self._group.drop_pages(end, short=short)
 
     def sync_data(self) -> None:
         """Sync the data once: an error that a dead writer left behind is seen now, and poisons."""

@@ -9,6 +9,10 @@ Whoever has news takes decisions until there is nothing to do, for all of them: 
 woken for work that another one has made possible, but for the pump that is to do it. A new span goes
 to whoever has the fewest, which is mostly the one that has just ended one.
 
+Where the disk is too far behind (`Backed`), nobody looks at the network until it has caught up: the servers
+are held back by TCP, however large the spans are and also where there is but one, and what was not looked at
+was neither silent nor slow (`Pump.excuse`). A look at the network is short when that is near.
+
 What other threads have to say to the scheduler goes through `post`, and how far a reader has come through
 `consumed`, which costs two stores while nobody waits for it.
 """
@@ -26,7 +30,7 @@ from largefile.core.sink import BlockSink
 from largefile.engine.manners import Manners
 from largefile.engine.pace import Pace
 from largefile.engine.pump import IDLE, TICK, Common, Pump
-from largefile.engine.store import Store
+from largefile.engine.store import Backed, Store
 from largefile.errors import InternalError
 from largefile.events import Fetch
 from largefile.rules.actions import Action, Refused
@@ -48,6 +52,11 @@ from largefile.wire.readers import Source
 from largefile.wire.transport import Transport
 
 __all__ = ["Crew"]
+
+#: The disk is nearly too far behind at this part of what it may owe.
+CLOSE = 0.5
+#: Longest look at the network, in seconds, while the disk is nearly too far behind, and longest wait for it.
+NAP = 0.02
 
 
 class Crew:
@@ -87,6 +96,8 @@ class Crew:
         self._pace = Pace(rate, clock()) if rate is not None else None
         self.pumps = [Pump(self._common, transport) for transport in transports]
         self._spare = transports[1:]
+        self._disk = store if isinstance(store, Backed) else None
+        self._held = False  # by the disk, since the governor has looked
         self._threads: list[threading.Thread] = []
         self._begun = False
         self._stopping = False
@@ -201,7 +212,7 @@ class Crew:
         # Asked after it was said: a reader that moved a moment ago did not know that it had to wake us.
         reader_moved = self._needs_reader and self._head > self._told_head
         if sleeps and not reader_moved and not pump.has_more_to_do:
-            pump.look(until, limit)
+            self._look(pump, until, limit, flows=action is not DRAINING)
         return True
 
     def end(self) -> None:
@@ -238,6 +249,15 @@ class Crew:
             self._broken = error
             self.pumps[0].wake()
 
+    def _look(self, pump: Pump, until: float | None, limit: float, *, flows: bool) -> None:
+        """Let bytes flow, if the disk has room for them."""
+        backlog = self._disk.backlog if self._disk is not None and flows else 0.0
+        if self._disk is None or backlog < 1:
+            pump.look(until, min(limit, NAP) if backlog > CLOSE else limit)
+        else:
+            self._held = True
+            self._disk.wait_for_room(min(limit, NAP))
+
     def _decide(self, pump: Pump) -> Action:
         now = self._clock()
         for other in self.pumps:
@@ -264,7 +284,8 @@ class Crew:
             at = self._pace.next_start(self.received, self.connections, now)
             self._scheduler.hold(min(at, now + TICK))
         if now >= self._manners.governs_at:
-            self._manners.govern(self.received, now)
+            self._manners.govern(self.received, now, held=self._held)
+            self._held = False
         if (error := self._manners.mind(now)) is not None:
             self._common.fail(error)
             self._scheduler.cancel()

@@ -105,7 +105,7 @@ class Delivery:
         self._session = Session(self._source, cache, self._control, self._session_options)
         probe = self._before.take()
         known.heed(known.identity.said if known.identity is not None else None)
-        with Committer(cache, durable=self._options.durable):
+        with Committer(cache, durable=self._options.durable, passed=self._session.passed):
             known.computed = self._session.run(known.identity, digest_by=known.algorithm, probe=probe)
             if not known.right and self._options.repair:
                 self._repair(cache, str(known.algorithm))

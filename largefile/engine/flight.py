@@ -50,6 +50,10 @@ class Flight:
         """The bytes that came by the present fetch, and its seconds."""
         return self.seat.sink.received - self._had, now - self._began
 
+    def excuse(self, seconds: float, now: float) -> None:
+        """So many seconds went by, until now, in which nobody looked: it was not slow then."""
+        self._began = min(now, self._began + seconds)
+
     def unanswered(self, fault: Fault, ended: Ended) -> Fault:
         """The transport's fault, marked if the host has hung up without a word."""
         return fault._replace(unanswered=self.verdict is None and ended.outcome in UNANSWERED)

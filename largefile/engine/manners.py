@@ -67,11 +67,11 @@ class Manners:
         stuck = opens_at > self._deadline and not scheduler.in_flight and scheduler.remaining_blocks
         return too_long(self._source.name, opens_at - now) if stuck else None
 
-    def govern(self, received: int, now: float) -> None:
-        """Have more transfers, or fewer, as so many bytes have come so far."""
+    def govern(self, received: int, now: float, *, held: bool = False) -> None:
+        """Have more transfers, or fewer, as so many bytes have come so far. `held`: and we held them back."""
         scheduler, governor = self._scheduler, self._governor
         if governor is not None:
-            concurrency = governor.look(received, now, busy=self._is_busy(governor.concurrency))
+            concurrency = governor.look(received, now, busy=not held and self._is_busy(governor.concurrency))
             if concurrency != scheduler.concurrency:
                 scheduler.set_concurrency(concurrency)
             self._source.host().concurrency = governor.settled

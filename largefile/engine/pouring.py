@@ -11,6 +11,7 @@ from largefile.core.reorder import Block
 from largefile.disk.cache import LocalDownloadCache
 from largefile.engine.cachefeed import CacheFeed
 from largefile.engine.committer import Committer
+from largefile.engine.digester import AHEAD
 from largefile.engine.flow import Feed, Flow
 from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
@@ -143,9 +144,14 @@ class Pouring:
         session.begin(expected, probe=self._useful(probe, store, shape))
         self._entered.callback(session.end)  # also where no engine comes about
 
+        def passed() -> int:
+            """A reader may be within what it took last, and the digest so far behind it."""
+            return max(0, feed.freed - AHEAD) * block_size
+
         def begin() -> None:
             if cache is not None:
-                self._entered.enter_context(Committer(cache, durable=options.durable))
+                committer = Committer(cache, durable=options.durable, passed=passed)
+                self._entered.enter_context(committer)
             self._entered.enter_context(reporting(session.stats, self._progress, self._control))
 
         return self._flow(session, feed, begin, window)

@@ -233,6 +233,8 @@ class Pump:
         away = now - self._expected
         if away > TICK:
             self._common.scheduler.lost(away, self._spans)
+            for flight in self._flights.values():
+                flight.excuse(away, now)
             self._expected = now
 
     def look(self, until: float | None, limit: float) -> None:

@@ -319,6 +319,10 @@ class Session:
             if self._digester is not None:
                 self._digester.stop()
 
+    def passed(self) -> int:
+        """How many bytes, from the first on, are not read here any more."""
+        return self._digester.position if self._digester is not None else self._store.content_size
+
     # --- what it has done ------------------------------------------------------------------------
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from largefile.core.byteranges import ByteRanges
 from largefile.core.ranges import ByteRange
@@ -14,7 +14,7 @@ from largefile.errors import CacheError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["ForeignStore", "Seat", "Store", "StoreLane"]
+__all__ = ["Backed", "ForeignStore", "Seat", "Store", "StoreLane"]
 
 
 class StoreLane(Protocol):
@@ -43,6 +43,18 @@ class Store(Protocol):
     @property
     def byte_ranges(self) -> ByteRanges: ...
     def lane(self, direct: bool = False) -> StoreLane: ...
+
+
+@runtime_checkable
+class Backed(Protocol):
+    """A store with a disk behind it, which may be slower than what comes."""
+
+    @property
+    def backlog(self) -> float:
+        """What the disk owes, as a part of what it may: from 1 on, nothing more should come."""
+
+    def wait_for_room(self, timeout: float) -> None:
+        """Wait until it owes less, at most so many seconds. From any thread."""
 
 
 class Seat:

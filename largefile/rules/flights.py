@@ -137,10 +137,12 @@ class Flights:
             self.silences += 1
 
     def lost(self, seconds: float, spans: Iterable[Span]) -> None:
-        """Nobody looked at these for so long: they were not silent in that time, as far as we know."""
+        """Nobody looked at these for so long: they were neither silent nor slow then, as far as we know."""
         for span in spans:
             if (flight := self._flights.get(span)) is not None:
                 flight.heard += seconds
+                flight.since += seconds
+                flight.began += seconds
 
     @property
     def first_stall(self) -> float | None:

@@ -198,6 +198,7 @@ def folder() -> tempfile.TemporaryDirectory[str]:
     sysfile.fs_magic,
     sysfile.mount_id,
     sysfile.start_writeback,
+    sysfile.wait_writeback,
     sysfile.rename_noreplace,
     sysfile.birth_of_file,
     sysfile.birth_of_name,
@@ -210,12 +211,14 @@ def system() -> None:
         sysfile.fs_magic(fd),
         sysfile.mount_id(fd),
         sysfile.start_writeback(fd),
+        sysfile.wait_writeback(fd),
         sysfile.birth_of_file(fd),
         sysfile.birth_of_name(os.fsencode(path)),
     )
     os.close(fd)
     assert sysfile.fallocate(-1, 0, 1, False)
     assert sysfile.start_writeback(-1)
+    assert sysfile.wait_writeback(-1)
     name = os.fsencode(path)
     assert sysfile.rename_noreplace(name, name)
     sysfile.rename_noreplace(name, name + b"2"), sysfile.rename_noreplace(name + b"2", name)

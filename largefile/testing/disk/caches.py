@@ -11,6 +11,7 @@ from largefile.core.sink import BlockSink
 from largefile.disk.cache import LocalDownloadCache
 from largefile.disk.create import create_cache_files
 from largefile.disk.fileops import FileOps, failure
+from largefile.disk.files import LocalFile
 from largefile.disk.header import State
 from largefile.disk.opening import cache_files_exist, peek
 from largefile.testing.disk.stage import (
@@ -101,7 +102,10 @@ def write(stage: Stage, write_path: str = "bounce") -> None:
                 if (error := lane.failure(sink)) is not None:
                     raise error
                 cache.start_writeback()
+                cache.write_back()
                 cache.commit()
+                assert isinstance(cache.data, LocalFile)
+                cache.data.drop_pages(0, SIZE)
         finally:
             sink.release()
             lane.release()

@@ -19,6 +19,8 @@ from largefile.testing.disk.seam import Call, Watched
 __all__ = ["Event", "Lost", "Names", "Note", "Recorder", "Seen", "Size", "Sync", "SyncNames", "Write"]
 
 _SECTOR, _WORD = 512, 8
+#: What tells, once, that the disk has lost something.
+_SYNCS = ("fdatasync", "fsync", "wait_writeback")
 #: A sector in which so many words differ was written by one store, and not entry by entry.
 _FEW = 8
 
@@ -158,7 +160,7 @@ class Recorder(Watched):
                 self.before(call)
                 result = call()
             except OSError:
-                if call.name in ("fdatasync", "fsync") and (file := self._file(call)) is not None:
+                if call.name in _SYNCS and (file := self._file(call)) is not None:
                     self.events.append(Lost(file))
                 raise
             taken = getattr(self, f"_{call.name}_done", None)

@@ -13,7 +13,7 @@ from largefile.disk.fileops import REAL, FileOps
 __all__ = ["FACTS", "OPERATIONS", "Call", "Watched", "everywhere"]
 
 #: What FileOps says of the machine and of a file's age; none of it touches bytes, and none may fail.
-FACTS = frozenset({"birth", "boot_id", "host", "process_start", "umask"})
+FACTS = frozenset({"birth", "boot_id", "host", "memory", "process_start", "umask"})
 #: Every operation on a file, by its name.
 OPERATIONS = (
     frozenset(name for name, _ in inspect.getmembers(FileOps, inspect.isfunction) if not name.startswith("_"))

@@ -42,12 +42,12 @@ EXT4 = 0xEF53
 #: Repeated by CPython after EINTR (PEP 475).
 REPEATED = frozenset(
     {"open", "fstat", "fsync", "fdatasync", "ftruncate", "fchmod", "pread", "preadv", "pwrite"}
-    | {"fcntl", "flock"}
+    | {"fcntl", "flock", "posix_fadvise"}
 )
 #: Give their errno, or 0, instead of raising it.
-ANSWERS = frozenset({"fallocate", "rename_noreplace", "start_writeback"})
+ANSWERS = frozenset({"fallocate", "rename_noreplace", "start_writeback", "wait_writeback"})
 _OF_OS = {"open", "link", "close", "fstat", "fsync", "fdatasync", "pread", "preadv", "pwrite"}
-_OF_OS |= {"ftruncate", "fchmod", "statvfs"}
+_OF_OS |= {"ftruncate", "fchmod", "statvfs", "posix_fadvise"}
 
 _HERE = str(Path(__file__).parents[2]) + os.sep
 _SEAM = fileops.__file__

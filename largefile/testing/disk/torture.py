@@ -52,7 +52,7 @@ class Outcome(Enum):
 
 
 GOOD = (Outcome.TYPED, Outcome.WENT_ON, Outcome.REPEATED, Outcome.MISSED)
-_SYNCS = ("fsync", "fdatasync")
+_SYNCS = ("fsync", "fdatasync", "wait_writeback")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def _judge(case: Case, system: System, error: Exception | None) -> Outcome:
         return Outcome.MISSED
     if error is not None:
         return Outcome.TYPED
-    silent = case.scenario.durable and case.fault.place.call in _SYNCS
+    silent = case.scenario.durable and case.fault.place.call in _SYNCS and case.fault.number != errno.EINTR
     return Outcome.SILENT if silent else Outcome.WENT_ON
 
 
