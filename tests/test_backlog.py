@@ -396,7 +396,7 @@ def test_the_memory_is_what_the_control_group_allows(tmp_path, monkeypatch):
     groups = Path("/proc/self/cgroup")
     if not groups.exists() or "0::/" not in groups.read_text():
         pytest.skip("no control groups, version 2")
-    monkeypatch.setattr(fileops, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(fileops, "_CGROUPS", str(tmp_path))
     whole = REAL.memory()
     assert whole > 0
     (tmp_path / "memory.max").write_text("max\n")
@@ -409,7 +409,7 @@ def test_a_machine_that_does_not_say_how_much_memory_it_has(tmp_path, monkeypatc
     def sysconf(name):
         raise ValueError("unrecognized configuration name")
 
-    monkeypatch.setattr(fileops, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(fileops, "_CGROUPS", str(tmp_path))
     monkeypatch.setattr(fileops.os, "sysconf", sysconf)
     assert REAL.memory() == 0
 

@@ -46,7 +46,7 @@ NO_SUPPORT = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EIN
 #: What a filesystem answers that has folders which can not be synced: 9p, vboxsf, older CIFS, some FUSE.
 _NO_FOLDER_SYNC = NO_SUPPORT | {errno.EBADF}
 
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS = "/sys/fs/cgroup"
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
@@ -84,10 +84,10 @@ def _doing(what: str, path: str) -> Iterator[None]:
         raise failure(error.errno or errno.EIO, what, path) from error
 
 
-def _within(memory: int, limit: Path) -> int:
+def _within(memory: int, limit: str) -> int:
     """`memory`, or the limit that a file names, if there is one and it is less."""
     with contextlib.suppress(OSError, ValueError):  # the topmost group has no such file, and most say "max"
-        found = int(limit.read_text())
+        found = int(_text(limit))
         return min(memory, found) if memory > 0 else found
     return memory
 
@@ -360,11 +360,12 @@ class FileOps:
         except (ValueError, OSError):  # no such name, or no answer
             memory = 0
         with contextlib.suppress(OSError, ValueError, StopIteration):
-            lines = Path("/proc/self/cgroup").read_text().splitlines()
+            lines = _text("/proc/self/cgroup").splitlines()
             group = next(line[len("0::/") :] for line in lines if line.startswith("0::/"))
-            for folder in (_CGROUPS / group, *(_CGROUPS / group).parents):
-                if folder.is_relative_to(_CGROUPS):
-                    memory = _within(memory, folder / "memory.max")
+            folder = _CGROUPS
+            for name in ("", *group.split("/")):  # a group above may allow less
+                folder = os.path.join(folder, name)
+                memory = _within(memory, os.path.join(folder, "memory.max"))
         return max(0, memory)
 
     def process_start(self, pid: int) -> int:
