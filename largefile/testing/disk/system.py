@@ -26,7 +26,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PosixPath
+from pathlib import Path
 from typing import Any
 
 from largefile.disk import fileops, sysfile
@@ -47,7 +47,7 @@ REPEATED = frozenset(
 #: Give their errno, or 0, instead of raising it.
 ANSWERS = frozenset({"fallocate", "rename_noreplace", "start_writeback", "wait_writeback"})
 _OF_OS = {"open", "link", "close", "fstat", "fsync", "fdatasync", "pread", "preadv", "pwrite"}
-_OF_OS |= {"ftruncate", "fchmod", "statvfs", "posix_fadvise"}
+_OF_OS |= {"ftruncate", "fchmod", "statvfs", "posix_fadvise", "lstat", "rename", "unlink"}
 
 _HERE = str(Path(__file__).parents[2]) + os.sep
 _SEAM = fileops.__file__
@@ -145,7 +145,6 @@ class System:
             "sysfile": _Through(sysfile, self, {*ANSWERS, "fs_magic", "mount_id"}),
             "mmap": _Through(mmap, self, {"mmap"}),
             "fcntl": _Through(fcntl, self, {"fcntl", "flock"}),
-            "Path": _path_class(self),
         }
         before = {name: getattr(module, name) for name in names}
         vars(module).update(names)
@@ -207,21 +206,6 @@ class _Through:
         if name not in self._calls:
             return found
         return lambda *args, **kwargs: self._system.do(name, found, args, kwargs)
-
-
-def _path_class(system: System) -> type[Path]:
-    class Through(PosixPath):
-        def lstat(self) -> os.stat_result:
-            found: os.stat_result = system.do("lstat", super().lstat, (), {})
-            return found
-
-        def rename(self, target: Any) -> Any:
-            return system.do("rename", super().rename, (target,), {})
-
-        def unlink(self, missing_ok: bool = False) -> None:
-            system.do("unlink", super().unlink, (missing_ok,), {})
-
-    return Through
 
 
 def _place(call: str) -> Place | None:
