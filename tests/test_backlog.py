@@ -201,7 +201,7 @@ def test_the_limit_follows_the_disk_and_a_lower_one_makes_a_commit_due(tmp_path,
     monkeypatch.setattr(commit, "LEAST", 2 * BLOCK)
     monkeypatch.setattr(backlog, "FIRST", 16 * BLOCK)
     monkeypatch.setattr(commit, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    with new_cache(tmp_path, len(content), BLOCK, ops=ops) as cache, cache.committing():
+    with new_cache(tmp_path, len(content), BLOCK, ops=ops) as cache, cache.committing(durable=True):
         plain = ops.perform
 
         def perform(call):
@@ -334,7 +334,7 @@ def test_a_resumed_file_drops_what_was_there_already_but_nothing_that_is_owed(tm
         put(cache, content, 5)
         cache.write_back()  # it is on the list still
         put(cache, content, 7)
-        with cache.committing():
+        with cache.committing(durable=True):
             put(cache, content, 6)
             cache.drop_pages(len(content), short=True)
             assert told == [(0, 4)]
@@ -379,7 +379,7 @@ def test_an_injected_file_is_not_waited_for(tmp_path):
         put(cache, content, 0)
         patch.setattr(cache._group, "_data", MemoryFile())
         patch.setattr(cache, "_data", MemoryFile())
-        with cache.committing():
+        with cache.committing(durable=True):
             assert cache.backlog > 0
             cache.write_back()
             assert cache.backlog == 0

@@ -30,6 +30,7 @@ STANDARD = {
     "inspect",
     "ipaddress",
     "json",
+    "logging",
     "locale",
     "multiprocessing",
     "pathlib",
@@ -66,7 +67,7 @@ OURS = {
 #: there at the end, less what the libraries that are needed bring along.
 PROGRAM = """
 import builtins, sys
-import logging, random, socket
+import random, socket
 import {libraries}
 
 before, plain, asked = set(sys.modules), builtins.__import__, set()

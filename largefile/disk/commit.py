@@ -117,15 +117,16 @@ class GroupCommit:
     # --- how far the disk is behind -------------------------------------------------------------
 
     @contextlib.contextmanager
-    def bounded(self, memory: int, pages: CleanPages | None) -> Iterator[None]:
+    def bounded(self, memory: int, pages: CleanPages | None, speed: float | None = None) -> Iterator[None]:
         """There is a limit to the backlog, on a machine with so many bytes of memory: somebody commits, or
-        writes back, whenever it is due. `pages` has what is present, and is told what the disk has."""
+        writes back, whenever it is due. `pages` has what is present, and is told what the disk has. `speed`
+        is what is thought of the disk at first."""
         with self._lock:
             self._pages = pages
             self._are_written(self._inherited)
             self._are_written((block, block + 1) for block in list(self._landed))
         self._memory = memory
-        self._limit(backlog_limit(memory))
+        self._limit(backlog_limit(memory, speed))
         try:
             yield
         finally:

@@ -8,6 +8,7 @@ back, but for `CacheWrites.invalidate`.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from largefile.errors import (
     InvalidBlockSizeError,
     InvalidOffsetError,
 )
-from largefile.rules.backlog import is_too_large
+from largefile.rules.backlog import backlog_limit, is_too_large
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -146,9 +147,13 @@ class CacheWrites(CacheReads):
         self._group.write_back()
 
     @contextlib.contextmanager
-    def committing(self) -> Iterator[None]:
+    def committing(self, *, durable: bool) -> Iterator[bool]:
         """Somebody commits, or writes back, whenever it is due: `backlog` has a limit, and pages are dropped
-        where the content is too large to stay in memory."""
+        where the content is too large to stay in memory.
+
+        Gives whether there is anything to do: what is not to be `durable` is left to the system as long as it
+        is within the limit.
+        """
         memory, pages = 0, None
         if isinstance(self._data, LocalFile):
             memory = self._data.ops.memory()
@@ -156,8 +161,8 @@ class CacheWrites(CacheReads):
                 pages = CleanPages(self._data, self.num_blocks, self.block_size)
                 for start, stop in list(self._ranges.bitmap.runs_set()):
                     pages.add(start, stop)
-        with self._group.bounded(memory, pages):
-            yield
+        with self._group.bounded(memory, pages, speed=None if durable else math.inf):
+            yield durable or self.content_size > backlog_limit(memory, math.inf)
 
     @property
     def backlog(self) -> float:

@@ -10,7 +10,6 @@ everything that speaks to it is done under their one lock; bytes flow outside of
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -22,6 +21,7 @@ from largefile.engine.flight import Flight, as_error
 from largefile.engine.store import Seat, Store
 from largefile.errors import LargeFileError
 from largefile.events import Answered, Ended, Fetch, Response
+from largefile.log import log
 from largefile.rules.rate import RateController
 from largefile.rules.schedule import Fault, Scheduler, Span
 from largefile.rules.verdict import BODIES, Kind, Verdict
@@ -30,8 +30,6 @@ from largefile.wire.readers import Source
 from largefile.wire.transport import Transport
 
 __all__ = ["IDLE", "TICK", "Common", "Pump"]
-
-log = logging.getLogger("largefile")
 
 #: Seconds between two looks at how far each transfer has come.
 TICK = 0.25
@@ -365,7 +363,7 @@ class Pump:
         self._seats.append(flight.seat)
         if fault is not None:
             blocks = flight.span.first_block, flight.span.stop_block - 1
-            log.debug("%s: blocks %d-%d: %s", source.name, *blocks, fault.error)
+            log().debug("%s: blocks %d-%d: %s", source.name, *blocks, fault.error)
         del self._spans[flight.span]
         now = self._common.clock()
         self._common.scheduler.progress(flight.span, sink.at - sink.first, now)

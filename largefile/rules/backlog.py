@@ -27,17 +27,17 @@ def backlog_limit(memory: int, speed: float | None = None) -> int:
     memory : int
         Of the machine, in bytes; 0: not known.
     speed : float or None
-        Bytes a second that the disk takes; None: not known.
+        Bytes a second that the disk takes; None: not known. Infinite: nobody minds how long it takes.
 
     Examples
     --------
-    >>> [backlog_limit(16 << 30, speed) // MIB for speed in (None, 1e6, 100e6, 2e9)]
+    >>> [backlog_limit(16 << 30, speed) // MIB for speed in (None, 1e6, 100e6, float("inf"))]
     [256, 16, 381, 1024]
     >>> backlog_limit(512 * MIB, 2e9) // MIB
     64
     """
     most = min(MOST, memory // SHARE) if memory else MOST
-    return min(most, FIRST if speed is None else max(LEAST, int(SECONDS * speed)))
+    return int(min(most, FIRST if speed is None else max(LEAST, SECONDS * speed)))
 
 
 def is_too_large(content_size: int, memory: int) -> bool:
