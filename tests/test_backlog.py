@@ -193,6 +193,17 @@ def test_what_a_sync_has_not_brought_to_the_disk_yet_counts(tmp_path, monkeypatc
         assert cache.backlog == 0
 
 
+def test_what_is_not_to_be_durable_may_be_far_ahead_until_the_disk_is_known(tmp_path, monkeypatch):
+    content = noise(32 * BLOCK)
+    monkeypatch.setattr(backlog, "FIRST", 4 * BLOCK)
+    monkeypatch.setattr(backlog, "MOST", 16 * BLOCK)
+    with new_cache(tmp_path, len(content), BLOCK) as cache:
+        put(cache, content, 0, 1)
+        for durable, ahead in ((True, 1 / 2), (False, 1 / 8)):
+            with cache.committing(durable=durable):
+                assert cache.backlog == ahead
+
+
 def test_the_limit_follows_the_disk_and_a_lower_one_makes_a_commit_due(tmp_path, monkeypatch):
     clock = [0.0]
     ops, content = SlowDisk(), noise(32 * BLOCK)

@@ -14,7 +14,6 @@ from largefile.disk import commit as module
 from largefile.disk.header import State
 from largefile.engine.committer import Committer
 from largefile.errors import CacheError, CacheIOError, CachePoisonedError
-from largefile.rules import backlog
 
 BLOCK = 4096  # whole pages: others are never believed unread after another boot
 SIZE = 15 * BLOCK + 2600  # 16 blocks, the last one short
@@ -336,30 +335,6 @@ def test_the_error_that_ended_a_download_is_not_hidden_by_that_of_the_last_commi
     ops.which = "nothing"
     with pytest.raises(CachePoisonedError):
         download(reopen(tmp_path, ops=ops), 2)
-
-
-@pytest.mark.parametrize("over", [0, 1])
-def test_what_is_not_durable_is_left_to_the_system_up_to_the_limit(tmp_path, monkeypatch, over):
-    class Kicked(FileOps):
-        kicked = threading.Event()
-
-        def start_writeback(self, fd, path=""):
-            self.kicked.set()
-
-    monkeypatch.setattr(backlog, "MOST", SIZE - over)
-    ops = Kicked()
-    ops.kicked.clear()
-    with new_cache(tmp_path, SIZE, BLOCK, ops=ops, durable=False) as cache:
-        committer = Committer(cache, durable=False)
-        with committer:
-            if over:
-                assert ops.kicked.wait(20)
-            else:
-                committer._thread.join(20)
-                assert not committer._thread.is_alive()
-                put(cache, CONTENT, *range(cache.num_blocks))
-                assert cache.backlog == 0
-        assert ops.kicked.is_set() == bool(over)
 
 
 def test_without_durability_nothing_is_synced_before_the_end(tmp_path):

@@ -31,7 +31,7 @@ from largefile.errors import (
     InvalidBlockSizeError,
     InvalidOffsetError,
 )
-from largefile.rules.backlog import backlog_limit, is_too_large
+from largefile.rules.backlog import is_too_large
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -147,13 +147,10 @@ class CacheWrites(CacheReads):
         self._group.write_back()
 
     @contextlib.contextmanager
-    def committing(self, *, durable: bool) -> Iterator[bool]:
+    def committing(self, *, durable: bool) -> Iterator[None]:
         """Somebody commits, or writes back, whenever it is due: `backlog` has a limit, and pages are dropped
-        where the content is too large to stay in memory.
-
-        Gives whether there is anything to do: what is not to be `durable` is left to the system as long as it
-        is within the limit.
-        """
+        where the content is too large to stay in memory. What is not to be `durable` may be far ahead until
+        the disk's speed is known."""
         memory, pages = 0, None
         if isinstance(self._data, LocalFile):
             memory = self._data.ops.memory()
@@ -162,7 +159,7 @@ class CacheWrites(CacheReads):
                 for start, stop in list(self._ranges.bitmap.runs_set()):
                     pages.add(start, stop)
         with self._group.bounded(memory, pages, speed=None if durable else math.inf):
-            yield durable or self.content_size > backlog_limit(memory, math.inf)
+            yield
 
     @property
     def backlog(self) -> float:

@@ -3,9 +3,9 @@
 The four steps of a commit are the cache's (`largefile.disk.commit`); here is only when. Nothing waits for
 this thread but its `close`: connections go on landing blocks while it syncs.
 
-Without durability it only waits, where a content is larger than the limit, until the disk has taken what
-landed: so what it owes is bounded either way (`largefile.rules.backlog`). Clean pages of a content that is
-too large for the memory are dropped, up to where the digest has come.
+Without durability it only waits, every 256 MiB, until the disk has taken them: so what it owes is bounded
+either way (`largefile.rules.backlog`), and the sync of the publication is short. Clean pages of a content that
+is too large for the memory are dropped, up to where the digest has come.
 
 In between, many times a second, it has the disk begin with what the system owes it, without waiting: what
 is left for a sync to wait for is then little. Measured: 1 GiB in 0.9 s, 1.4 s without.
@@ -38,7 +38,7 @@ class Committable(Protocol):
     def commit(self) -> int: ...
     def write_back(self) -> None: ...
     def start_writeback(self) -> None: ...
-    def committing(self, *, durable: bool) -> contextlib.AbstractContextManager[bool]: ...
+    def committing(self, *, durable: bool) -> contextlib.AbstractContextManager[None]: ...
     def drop_pages(self, until: int, *, short: bool) -> None: ...
 
 
@@ -59,7 +59,7 @@ class Committer:
     --------
     >>> class Cache:
     ...     commit_due = threading.Event()
-    ...     def committing(self, durable): return contextlib.nullcontext(True)
+    ...     def committing(self, durable): return contextlib.nullcontext()
     ...     def start_writeback(self): pass
     ...     def drop_pages(self, until, short): print("drop", until)
     ...     def sync_data(self): print("sync")
@@ -118,9 +118,8 @@ class Committer:
 
     def _run(self) -> None:
         try:
-            with self._cache.committing(durable=self._durable) as has_work:
-                if has_work:
-                    self._commit_all()
+            with self._cache.committing(durable=self._durable):
+                self._commit_all()
         except BaseException as error:  # noqa: BLE001 - kept for `close`, which raises it
             self._error = error
 
