@@ -4,8 +4,8 @@ The four steps of a commit are the cache's (`largefile.disk.commit`); here is on
 this thread but its `close`: connections go on landing blocks while it syncs.
 
 Without durability it only waits, every 256 MiB, until the disk has taken them: so what it owes is bounded
-either way (`largefile.rules.backlog`), and the sync of the publication is short. Clean pages of a content that
-is too large for the memory are dropped, up to where the digest has come.
+either way (`largefile.rules.backlog`), and the sync of the publication is short. Clean pages of a content
+that is too large for the memory are dropped, up to where the digest has come.
 
 In between, many times a second, it has the disk begin with what the system owes it, without waiting: what
 is left for a sync to wait for is then little. Measured: 1 GiB in 0.9 s, 1.4 s without.
