@@ -21,7 +21,8 @@ from pathlib import Path
 
 from children import measured
 from measure import facts, filesystem, keep_bytecode
-from tables import Run, by_contender, head, median, of, row, size_text
+from report_company import COMPANY, WAYS, case, company_section
+from tables import Run
 from transfers import NAME, check_space
 from web import Nginx, make_random, parse_size, read_through, sha256
 
@@ -56,12 +57,6 @@ finally:
         company.wait()
 found(took=took)
 """
-WAYS = {"in-process": "largefile", "isolated": "largefile, isolate=True", "curl": "curl"}
-COMPANY = {"alone": "alone", "thread": "beside a thread", "process": "beside a process"}
-
-
-def case(how: str, company: str) -> str:
-    return f"{how} {company}"
 
 
 def run_all(url: str, dest: Path, digest: str, rounds: int) -> list[Run]:
@@ -81,17 +76,6 @@ def run_all(url: str, dest: Path, digest: str, rounds: int) -> list[Run]:
     return runs
 
 
-def table(runs: list[Run], size: int) -> list[str]:
-    """Medians, and for each way the speed beside company as a part of its speed alone."""
-    found = by_contender(runs)
-    lines = head(size_text(size), *(f"{text}, s" for text in COMPANY.values()), "thread", "process")
-    for how, name in WAYS.items():
-        times = {company: median(found[case(how, company)], of("took")) for company in COMPANY}
-        parts = (f"{times['alone'] / times[company]:.2f}" for company in ("thread", "process"))
-        lines.append(row(name, *(f"{took:.2f}" for took in times.values()), *parts))
-    return lines
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -99,7 +83,7 @@ def main() -> None:
     parser.add_argument("--size", type=parse_size, default=512 << 20, help="bytes, or 512M, 1G; default 512M")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to use")
-    parser.add_argument("--json", type=Path, help="write the data here")
+    parser.add_argument("--json", type=Path, help="write the data for report.py here")
     asked = parser.parse_args()
     check_space(asked.folder, 3 * asked.size)
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="largefile-bench-") as name:
@@ -110,10 +94,10 @@ def main() -> None:
             read_through(server.files / NAME)
             print(filesystem(base), flush=True)
             runs = run_all(server.url(NAME), base / "output.bin", digest, asked.rounds)
+    data = {"kind": "company", "facts": facts(), "size": asked.size, "rounds": asked.rounds, "runs": runs}
     if asked.json is not None:
-        data = {"kind": "company", "facts": facts(), "size": asked.size, "rounds": asked.rounds, "runs": runs}
         asked.json.write_text(json.dumps(data, indent=1) + "\n")
-    print("\n".join(table(runs, asked.size)))
+    print("\n".join(company_section(data)))
 
 
 if __name__ == "__main__":

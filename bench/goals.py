@@ -84,6 +84,16 @@ def _all(kinds: dict[str, Data], tables: dict[str, Data]) -> Iterator[Row]:
                 more = (run["peak"] - run["after_import"]) / MIB
                 what = "durable" if run["durable"] else "not durable"
                 yield f"8 GiB, 16 connections, {what}: peak MiB above import", 80, more, f"{more:.0f}"
+    if "company" in kinds:
+        named = by_contender(kinds["company"]["runs"])
+        found = quotient(named["isolated thread"], named["isolated alone"], of("took"))
+        text = f"{1 / found:.2f} of its speed"
+        yield (
+            "isolated, beside a busy thread, by alone: time",
+            round(1 / 0.7, 2),
+            found,
+            f"{found:.2f} ({text})",
+        )
     if "startup" in kinds:
         named = by_contender(kinds["startup"]["runs"])
         for ours, theirs, goal in (

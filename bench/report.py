@@ -4,8 +4,8 @@
     python bench/report.py streams.json > docs/performance-streams.md
 
 Takes what `transfers.py --json`, `networks.py --json`, `startup.py --json`, `memory.py --json`,
-`streams.py --json`, `durability.py --json`, `shares.py --json` and `pytest --benchmark-json` wrote, in any
-order. `pictures.py` draws the same data.
+`streams.py --json`, `durability.py --json`, `company.py --json`, `shares.py --json` and
+`pytest --benchmark-json` wrote, in any order. `pictures.py` draws the same data.
 A ratio is that of two medians, with the rounds in which ours was the smaller one.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from goals import goals_section
+from report_company import company_section
 from report_durability import durability_section
 from report_shares import shares_section
 from report_startup import startup_section
@@ -42,6 +43,7 @@ RECIPES = {
     "memory": "python bench/memory.py --json memory.json",
     "streams": "python bench/streams.py --size 1G --rounds 7 --json streams.json",
     "durability": "python bench/durability.py --json durability.json",
+    "company": "python bench/company.py --json company.json",
     "shares": "python bench/shares.py --json shares.json",
     "micro": "pytest -c bench/pytest.ini bench --benchmark-json micro.json",
 }
@@ -52,6 +54,7 @@ TITLES = {
     "memory": "Memory",
     "streams": "Streams and seekable files",
     "durability": "What durability costs",
+    "company": "Beside a busy thread",
     "shares": "Where the processor's time goes",
     "micro": "The parts",
 }
@@ -124,6 +127,7 @@ SECTIONS = {
     "memory": memory_section,
     "streams": streams_section,
     "durability": durability_section,
+    "company": company_section,
     "shares": shares_section,
     "micro": micro_section,
 }
