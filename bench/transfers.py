@@ -45,7 +45,7 @@ FALLOC = ["-k1M", "--file-allocation=falloc"]
 
 
 def everybody(program: Path | None) -> list[Contender]:
-    return [ours(), ours("one thread", threads=1), *neighbours(), *limits(program, 4)]
+    return [ours(), ours("two threads", threads=2), *neighbours(), *limits(program, 4)]
 
 
 def with_durable(program: Path | None) -> list[Contender]:
