@@ -193,6 +193,33 @@ def test_what_a_sync_has_not_brought_to_the_disk_yet_counts(tmp_path, monkeypatc
         assert cache.backlog == 0
 
 
+def test_a_commit_that_outlives_the_committer_leaves_no_limit_behind(tmp_path, monkeypatch):
+    content, ends = noise(8 * BLOCK), threading.Event()
+    monkeypatch.setattr(backlog, "FIRST", 4 * BLOCK)
+    with new_cache(tmp_path, len(content), BLOCK) as cache:
+
+        def committer():
+            with cache.committing(durable=True):
+                began.set()
+                assert ends.wait(60)
+
+        def limit(memory, speed, backlog_limit=backlog.backlog_limit):
+            ends.set()
+            thread.join(0.2)  # it must not be over yet
+            return backlog_limit(memory, speed)
+
+        began, thread = threading.Event(), threading.Thread(target=committer)
+        thread.start()
+        assert began.wait(60)
+        monkeypatch.setattr(commit, "LEAST", BLOCK)
+        monkeypatch.setattr(commit, "backlog_limit", limit)
+        put(cache, content, 0, 1)
+        cache.commit()
+        thread.join(60)
+        put(cache, content, 2, 3, 4, 5, 6)
+        assert cache.backlog == 0  # nobody would make it less
+
+
 def test_what_is_not_to_be_durable_may_be_far_ahead_until_the_disk_is_known(tmp_path, monkeypatch):
     content = noise(32 * BLOCK)
     monkeypatch.setattr(backlog, "FIRST", 4 * BLOCK)
@@ -362,12 +389,11 @@ def test_a_resumed_file_drops_what_was_there_already_but_nothing_that_is_owed(tm
 # --- systems that have no such calls ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL])
 def test_without_the_call_what_is_not_durable_has_no_bound_and_nothing_is_dropped(
-    tmp_path, monkeypatch, disk, number
+    tmp_path, monkeypatch, disk
 ):
     disk.gate.set()
-    monkeypatch.setattr(fileops.sysfile, "wait_writeback", lambda fd: number)
+    monkeypatch.setattr(fileops.sysfile, "wait_writeback", lambda fd: errno.ENOSYS)
     dropped = []
     monkeypatch.setattr(FileOps, "memory", lambda self: SIZE)
     monkeypatch.setattr(fileops.os, "posix_fadvise", lambda *args: dropped.append(args))
@@ -375,6 +401,18 @@ def test_without_the_call_what_is_not_durable_has_no_bound_and_nothing_is_droppe
         largefile.download(server.url, tmp_path / "x", durable=False, **OPTIONS)
     assert dropped == []
     assert hashlib.sha256((tmp_path / "x").read_bytes()).hexdigest() == RIGHT
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL, errno.EOPNOTSUPP])
+def test_whatever_a_server_has_answered_to_a_write_poisons(tmp_path, monkeypatch, number):
+    content = noise(4 * BLOCK)
+    with new_cache(tmp_path, len(content), BLOCK) as cache:
+        put(cache, content, 0)
+        monkeypatch.setattr(fileops.sysfile, "wait_writeback", lambda fd: number)
+        with pytest.raises(CachePoisonedError):
+            cache.write_back()
+        with pytest.raises(CachePoisonedError):  # no sync would tell it again
+            cache.commit()
 
 
 def test_waiting_for_the_disk_goes_on_after_a_signal(monkeypatch):

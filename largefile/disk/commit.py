@@ -130,8 +130,9 @@ class GroupCommit:
         try:
             yield
         finally:
-            self._memory = self._pages = None
-            self._limit()
+            with self._lock:  # no commit of somebody else may be about to set a limit
+                self._memory = self._pages = None
+                self._limit()
 
     def drop_pages(self, end: int, *, short: bool) -> None:
         """Drop the pages of blocks before `end` that the disk has: long runs, or `short` ones as well."""

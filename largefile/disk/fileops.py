@@ -276,8 +276,10 @@ class FileOps:
         the disk could not take is raised here, and no later sync of this open file tells it again.
         """
         while number := sysfile.wait_writeback(fd):
-            if number in NO_SUPPORT:
+            if number == errno.ENOSYS:
                 return False
+            # All else may be what a server or a driver has answered to a write, whatever number that is:
+            # no filesystem has code for this call that it could lack.
             if number != errno.EINTR:
                 raise failure(number, "write back", path)
         return True

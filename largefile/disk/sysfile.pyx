@@ -76,7 +76,7 @@ cdef extern from *:
       static int lf_fs_magic(int fd, int64_t *magic) { *magic = 0; return 0; }
       static int lf_mount_id(int fd, uint64_t *id) { *id = 0; return 0; }
       static int lf_start_writeback(int fd) { return ENOTSUP; }
-      static int lf_wait_writeback(int fd) { return ENOTSUP; }
+      static int lf_wait_writeback(int fd) { return ENOSYS; }
       static int lf_rename_noreplace(const char *source, const char *target) { return ENOSYS; }
     #endif
     """
