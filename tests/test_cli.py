@@ -305,6 +305,22 @@ def test_wrong_usage_is_one_line_and_2_and_makes_nothing(words):
     assert listing() == []
 
 
+@pytest.mark.parametrize("words", [["get"], ["cat"], ["get", "--"]], ids=lambda words: " ".join(words))
+def test_who_gives_no_url_is_told_so(words):
+    assert "Missing argument 'URL'" in run(*words)[2]
+
+
+def test_a_shell_completes_what_is_typed(monkeypatch):
+    found = {}
+    for typed in ("ver", "get --qui"):
+        words = f"largefile {typed}".split()
+        monkeypatch.setenv("_LARGEFILE_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", " ".join(words))
+        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+        found[typed] = CliRunner().invoke(main, [], prog_name="largefile").output
+    assert found == {"ver": "plain,verify\n", "get --qui": "plain,--quiet\n"}
+
+
 @pytest.mark.parametrize("words", [["ftp://example.org/x"], ["http://example.org/x", "--bogus"], []])
 def test_json_says_what_failed_before_anything_began(words):
     code, out, _ = run("get", "--json", *words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -45,7 +46,7 @@ class Waiting(click.Command):
         end = args.index("--") if "--" in args else len(args)
         spelled = [
             "--wait=inf" if word == "--wait" and not is_number(after) else word
-            for word, after in zip(args[:end], [*args[1:end], ""], strict=True)
+            for word, after in itertools.zip_longest(args[:end], args[1:end], fillvalue="")
         ]
         return super().parse_args(ctx, spelled + args[end:])
 
