@@ -393,7 +393,7 @@ def test_without_the_call_what_is_not_durable_has_no_bound_and_nothing_is_droppe
     tmp_path, monkeypatch, disk
 ):
     disk.gate.set()
-    monkeypatch.setattr(fileops.sysfile, "wait_writeback", lambda fd: errno.ENOSYS)
+    monkeypatch.setattr(fileops.sysfile, "wait_writeback", lambda *args: errno.ENOSYS)
     dropped = []
     monkeypatch.setattr(FileOps, "memory", lambda self: SIZE)
     monkeypatch.setattr(fileops.os, "posix_fadvise", lambda *args: dropped.append(args))
@@ -408,7 +408,7 @@ def test_whatever_a_server_has_answered_to_a_write_poisons(tmp_path, monkeypatch
     content = noise(4 * BLOCK)
     with new_cache(tmp_path, len(content), BLOCK) as cache:
         put(cache, content, 0)
-        monkeypatch.setattr(fileops.sysfile, "wait_writeback", lambda fd: number)
+        monkeypatch.setattr(fileops.sysfile, "wait_writeback", lambda *args: number)
         with pytest.raises(CachePoisonedError):
             cache.write_back()
         with pytest.raises(CachePoisonedError):  # no sync would tell it again
@@ -417,8 +417,8 @@ def test_whatever_a_server_has_answered_to_a_write_poisons(tmp_path, monkeypatch
 
 def test_waiting_for_the_disk_goes_on_after_a_signal(monkeypatch):
     answers = [errno.EINTR, errno.EINTR, 0]
-    monkeypatch.setattr(fileops.sysfile, "wait_writeback", lambda fd: answers.pop(0))
-    assert REAL.wait_writeback(7)
+    monkeypatch.setattr(fileops.sysfile, "wait_writeback", lambda *args: answers.pop(0))
+    assert REAL.wait_writeback(7, 0, 1)
     assert answers == []
 
 

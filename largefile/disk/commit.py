@@ -32,6 +32,8 @@ __all__ = ["GroupCommit"]
 
 #: A commit is due when so many bytes have landed.
 ENOUGH = 256 << 20
+#: Write-back is waited for by so many bytes at a time.
+PIECE = 32 << 20
 
 
 class GroupCommit:
@@ -102,17 +104,18 @@ class GroupCommit:
             self._are_clean(runs)
             return sum(stop - start for start, stop in runs)
 
-    def write_back(self) -> None:
-        """Wait until the disk has taken what has landed until now. No entry says so: that is for a commit."""
+    def write_back(self, goes_on: Callable[[], bool] = lambda: True) -> None:
+        """Wait until the disk has taken what has landed until now, as long as it `goes_on`. No entry says so:
+        that is for a commit."""
         with self._lock:
             self.check()
             self.due.clear()
             runs = self._take()
             self._inherited += runs
             with self._poisoning("the disk did not take what was written"), self._measured():
-                taken = isinstance(self._data, LocalFile) and self._data.wait_writeback()
-            if taken:
-                self._are_clean(runs)
+                self._are_clean(
+                    [piece for piece in self._pieces(runs) if goes_on() and self._has_taken(*piece)]
+                )
 
     # --- how far the disk is behind -------------------------------------------------------------
 
@@ -177,6 +180,19 @@ class GroupCommit:
             self._bytes = self._bytes / 2 + size
             self._seconds = self._seconds / 2 + time.monotonic() - began
             self._limit(backlog_limit(self._memory, self._bytes / max(1e-9, self._seconds)))
+
+    def _pieces(self, runs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """The same in short runs: whoever wants to end does not wait for more than one."""
+        step = max(1, PIECE // self._index.header.block_size)
+        for start, stop in runs:
+            for first in range(start, stop, step):
+                yield first, min(first + step, stop)
+
+    def _has_taken(self, start: int, stop: int) -> bool:
+        """Whether the disk has, now that it was waited for, blocks `start` to `stop` - 1."""
+        size = self._index.header.block_size
+        offset, end = start * size, min(stop * size, self._index.header.content_size)
+        return isinstance(self._data, LocalFile) and self._data.wait_writeback(offset, end - offset)
 
     def _are_clean(self, runs: Iterable[tuple[int, int]]) -> None:
         if self._pages is not None:

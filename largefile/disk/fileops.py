@@ -269,13 +269,13 @@ class FileOps:
         """Have the system begin to write what it owes. A hint: what fails, the next sync tells."""
         sysfile.start_writeback(fd)
 
-    def wait_writeback(self, fd: int, path: str = "") -> bool:
-        """Have the disk take what was written by now, and wait for that; False where the system can not.
+    def wait_writeback(self, fd: int, offset: int, size: int, path: str = "") -> bool:
+        """Have the disk take these bytes, and wait for that; False where the system can not.
 
         It is no sync: the filesystem's own notes, and what is in the disk's memory, are not waited for. What
         the disk could not take is raised here, and no later sync of this open file tells it again.
         """
-        while number := sysfile.wait_writeback(fd):
+        while number := sysfile.wait_writeback(fd, offset, size):
             if number == errno.ENOSYS:
                 return False
             # All else may be what a server or a driver has answered to a write, whatever number that is:

@@ -163,9 +163,9 @@ class LocalFile:
         """Have the system begin to write what it owes, so that the next `sync` is short."""
         self.ops.start_writeback(self._open_fd(), self.name)
 
-    def wait_writeback(self) -> bool:
-        """Wait until the disk has taken what was written by now; False where the system can not."""
-        return self.ops.wait_writeback(self._open_fd(), self.name)
+    def wait_writeback(self, offset: int, size: int) -> bool:
+        """Wait until the disk has taken these bytes; False where the system can not."""
+        return self.ops.wait_writeback(self._open_fd(), offset, size, self.name)
 
     def drop_pages(self, offset: int, size: int) -> None:
         """Have the system forget these bytes, where the disk has them."""

@@ -46,10 +46,10 @@ cdef extern from *:
       static int lf_start_writeback(int fd) {
           return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE) == 0 ? 0 : errno;
       }
-      static int lf_wait_writeback(int fd) {
+      static int lf_wait_writeback(int fd, int64_t offset, int64_t size) {
           const unsigned int all =
               SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-          return sync_file_range(fd, 0, 0, all) == 0 ? 0 : errno;
+          return sync_file_range(fd, offset, size, all) == 0 ? 0 : errno;
       }
       static int lf_rename_noreplace(const char *source, const char *target) {
       #ifdef SYS_renameat2
@@ -76,7 +76,7 @@ cdef extern from *:
       static int lf_fs_magic(int fd, int64_t *magic) { *magic = 0; return 0; }
       static int lf_mount_id(int fd, uint64_t *id) { *id = 0; return 0; }
       static int lf_start_writeback(int fd) { return ENOTSUP; }
-      static int lf_wait_writeback(int fd) { return ENOSYS; }
+      static int lf_wait_writeback(int fd, int64_t offset, int64_t size) { return ENOSYS; }
       static int lf_rename_noreplace(const char *source, const char *target) { return ENOSYS; }
     #endif
     """
@@ -84,7 +84,7 @@ cdef extern from *:
     int lf_fs_magic(int fd, int64_t *magic) noexcept nogil
     int lf_mount_id(int fd, uint64_t *id) noexcept nogil
     int lf_start_writeback(int fd) noexcept nogil
-    int lf_wait_writeback(int fd) noexcept nogil
+    int lf_wait_writeback(int fd, int64_t offset, int64_t size) noexcept nogil
     int lf_rename_noreplace(const char *source, const char *target) noexcept nogil
     int64_t lf_birth(int folder, const char *path, int nofollow) noexcept nogil
     const int LF_HERE
@@ -128,14 +128,14 @@ def start_writeback(int fd):
     return failed
 
 
-def wait_writeback(int fd):
-    """Have the disk take what the file owes it by now, and wait for that. Answers 0 or the errno.
+def wait_writeback(int fd, int64_t offset, int64_t size):
+    """Have the disk take bytes `offset` to ``offset + size - 1``, and wait for that. Answers 0 or the errno.
 
     An error of write-back is told once, by this or by a sync: whoever hears of it here must heed it.
     """
     cdef int failed
     with nogil:
-        failed = lf_wait_writeback(fd)
+        failed = lf_wait_writeback(fd, offset, size)
     return failed
 
 

@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import xxhash
@@ -141,10 +141,11 @@ class CacheWrites(CacheReads):
         if isinstance(self._data, LocalFile) and not self._closed:
             self._data.start_writeback()
 
-    def write_back(self) -> None:
-        """Wait until the disk has taken what has landed; no entry becomes durable by that."""
+    def write_back(self, goes_on: Callable[[], bool] = lambda: True) -> None:
+        """Wait until the disk has taken what has landed, as long as it `goes_on`; no entry becomes durable by
+        that."""
         self._check()
-        self._group.write_back()
+        self._group.write_back(goes_on)
 
     @contextlib.contextmanager
     def committing(self, *, durable: bool) -> Iterator[None]:

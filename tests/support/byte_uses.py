@@ -211,14 +211,14 @@ def system() -> None:
         sysfile.fs_magic(fd),
         sysfile.mount_id(fd),
         sysfile.start_writeback(fd),
-        sysfile.wait_writeback(fd),
+        sysfile.wait_writeback(fd, 0, 1),
         sysfile.birth_of_file(fd),
         sysfile.birth_of_name(os.fsencode(path)),
     )
     os.close(fd)
     assert sysfile.fallocate(-1, 0, 1, False)
     assert sysfile.start_writeback(-1)
-    assert sysfile.wait_writeback(-1)
+    assert sysfile.wait_writeback(-1, 0, 1)
     name = os.fsencode(path)
     assert sysfile.rename_noreplace(name, name)
     sysfile.rename_noreplace(name, name + b"2"), sysfile.rename_noreplace(name + b"2", name)
