@@ -220,6 +220,27 @@ def test_a_commit_that_outlives_the_committer_leaves_no_limit_behind(tmp_path, m
         assert cache.backlog == 0  # nobody would make it less
 
 
+def test_who_ends_waits_for_one_piece_of_write_back_at_the_most(tmp_path, monkeypatch):
+    told = []
+
+    class Ops(FileOps):
+        def wait_writeback(self, fd, offset, size, path=""):
+            told.append((offset // BLOCK, size))
+            return True
+
+    content = noise(8 * BLOCK + 5)
+    monkeypatch.setattr(commit, "PIECE", 2 * BLOCK)
+    with new_cache(tmp_path, len(content), BLOCK, ops=Ops()) as cache:
+        put(cache, content, 0, 1, 2, 5, 8)
+        cache.write_back()
+        assert told == [(0, 2 * BLOCK), (2, BLOCK), (5, BLOCK), (8, 5)]
+        told.clear()
+        put(cache, content, 3, 4, 6)
+        cache.write_back(lambda: not told)
+        assert told == [(3, 2 * BLOCK)]
+        assert cache.commit() == 8  # all are to be made durable still
+
+
 def test_what_is_not_to_be_durable_may_be_far_ahead_until_the_disk_is_known(tmp_path, monkeypatch):
     content = noise(32 * BLOCK)
     monkeypatch.setattr(backlog, "FIRST", 4 * BLOCK)
@@ -283,7 +304,7 @@ class SmallMachine(Watched):
         if not str(call.path).endswith(".part"):
             return call()
         blocks: set[int] = set()
-        if call.name in ("pwrite", "drop_pages", "preadinto"):
+        if call.name in ("pwrite", "drop_pages", "preadinto", "wait_writeback"):
             size = (
                 given["size"]
                 if "size" in given
@@ -304,7 +325,8 @@ class SmallMachine(Watched):
                 self.wrong.append(f"{sorted(self.dirty & blocks)} were dropped dirty")
             if self.digests and min(SIZE, given["offset"] + given["size"]) > self.read:
                 self.wrong.append(f"{call.arguments} is dropped, and only {self.read} bytes were read")
-        synced = set(self.dirty) if call.name in ("fdatasync", "fsync", "wait_writeback") else set()
+        synced = blocks if call.name == "wait_writeback" else set()
+        synced = set(self.dirty) if call.name in ("fdatasync", "fsync") else synced
         result = call()
         self.dirty -= synced
         return result
