@@ -22,7 +22,7 @@ COLUMNS = (
     "connections",
 )
 #: A load above which figures say little: somebody else was running.
-QUIET = 1.0
+QUIET = 0.5
 DURABLE = ("largefile durable", " + sync -d")
 
 
