@@ -313,7 +313,8 @@ def download(
         Failures in a row before it is given up.
     threads : int or "auto"
         Engine threads that move the bytes, each over connections of its own. "auto" is two where there are
-        more than two processors, and one for less than 32 MiB. With one the process's own threads wait less.
+        more than two processors, or two and the bytes are encrypted, and one for less than 32 MiB. With one
+        the process's own threads wait less.
     on_change : {"restart", "fail"}
         What to do when the source has another version than the partial file: begin anew, once, or raise.
     repair : bool

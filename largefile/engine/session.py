@@ -16,7 +16,7 @@ from largefile.core.byteranges import ByteRanges
 from largefile.engine.blockmap import block_map
 from largefile.engine.crew import Crew
 from largefile.engine.job import Control
-from largefile.engine.options import SessionOptions
+from largefile.engine.options import SessionOptions, engine_threads
 from largefile.engine.pump import IDLE
 from largefile.engine.reporter import RateMeter
 from largefile.engine.store import Store
@@ -205,7 +205,8 @@ class Session:
         """How many threads are worth their start."""
         left = self._store.content_size - bytes_set(self._store.byte_ranges)
         few = self._shape.on_demand or left < WORTH_A_THREAD
-        return 1 if few else min(self._options.threads, self._options.concurrency)
+        wanted = self._options.threads or engine_threads(encrypted=self._source.is_encrypted)
+        return 1 if few else min(wanted, self._options.concurrency)
 
     def _make_scheduler(self) -> Scheduler:
         options, store, shape = self._options, self._store, self._shape

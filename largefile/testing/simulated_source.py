@@ -53,6 +53,11 @@ class SimulatedSource:
         return False
 
     @property
+    def is_encrypted(self) -> bool:
+        """Nothing is real here."""
+        return False
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """None."""
         return ()

@@ -321,6 +321,10 @@ class HTTPReader:
     def is_anonymous(self) -> bool:
         return False
 
+    @property
+    def is_encrypted(self) -> bool:
+        return self.url.lower().startswith("https:")  # and https never leads to http
+
     def begin_use(self) -> None:
         if not self._used.acquire(blocking=False):
             raise ValueError(IN_USE.format(self.name))

@@ -77,6 +77,10 @@ class Source(Protocol):
         """Whether it has no way to tell one version of the content from another."""
 
     @property
+    def is_encrypted(self) -> bool:
+        """Whether its bytes have to be decrypted here."""
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Remarks for the status."""
 

@@ -209,6 +209,10 @@ class ReaderSource:
         return True
 
     @property
+    def is_encrypted(self) -> bool:
+        return False  # that is the Reader's business
+
+    @property
     def notes(self) -> tuple[str, ...]:
         return ()
 
