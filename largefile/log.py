@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["log", "silenced"]
+__all__ = ["log", "log_level", "silenced"]
 
 _silent = False
 
@@ -23,6 +24,11 @@ def log() -> logging.Logger:
         nobody.addHandler(logging.NullHandler())
         return nobody
     return logging.getLogger("largefile")
+
+
+def log_level() -> int:
+    """What is heard of it; WARNING where nobody has set anything up."""
+    return log().getEffectiveLevel() if "logging" in sys.modules else 30
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from server_tools import noise, sha256
 
 from largefile.cli.app import HOMES, program
+from largefile.log import log_level
 from largefile.testing.server import LoopbackServer
 
 CONTENT = noise(1000)
@@ -99,6 +101,23 @@ def imported(libraries, action):
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60
     )
     return set(run.stdout.split())
+
+
+def test_an_isolated_download_imports_little_here(server, tmp_path):
+    # Beside the busy thread that it is for, each import takes milliseconds.
+    dest = tmp_path / "x"
+    action = f"from largefile import download; download({server.url!r}, {str(dest)!r}, isolate=True)"
+    found = imported("pycurl, xxhash", action)
+    assert dest.read_bytes() == CONTENT
+    assert "largefile.engine.isolated" in found
+    assert sorted(found & (STANDARD - {"subprocess", "locale"})) == []  # the one imports the other
+
+
+def test_what_is_heard_of_the_log_is_known_without_logging(monkeypatch):
+    monkeypatch.setattr(logging.getLogger("largefile"), "level", logging.DEBUG)
+    assert log_level() == logging.DEBUG
+    monkeypatch.delitem(sys.modules, "logging")
+    assert log_level() == logging.WARNING
 
 
 def test_a_plain_download_imports_only_what_it_needs(server, tmp_path):

@@ -3,13 +3,12 @@
 Threads of one process take turns at its interpreter, so one that computes in Python makes every callback of
 a transfer wait for some milliseconds. Here the engine has an interpreter for itself. This side starts it,
 hands on what it says, and stops it; it looks at the shared memory and waits, and needs next to nothing of
-the interpreter itself.
+the interpreter itself. Beside such a thread each import costs some milliseconds: there are few.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import subprocess
 import sys
@@ -41,12 +40,11 @@ from largefile.engine.job import Control
 from largefile.engine.options import DeliveryOptions, SessionOptions
 from largefile.engine.starting import ending, start, working_folder
 from largefile.errors import EngineDiedError, LargeFileError
+from largefile.log import log_level
 from largefile.stats import DownloadStats, DownloadStatus
 from largefile.wire.renewal import Renew
 
 __all__ = ["Isolated"]
-
-log = logging.getLogger("largefile")
 
 #: Seconds between two looks at whether it lives, and at the limits.
 TICK = 0.1
@@ -187,7 +185,7 @@ class Isolated:
             limits=self._limits,
             deadline=float(self._control.deadline),
             renews=self._renew is not None,
-            log_level=log.getEffectiveLevel(),
+            log_level=log_level(),
         )
 
     def _send(self, message: object) -> None:
@@ -208,6 +206,8 @@ class Isolated:
             case Waits(rival):
                 self._control.waiting_for = rival
             case Logged(attributes):
+                import logging  # there is something to say
+
                 record = logging.makeLogRecord(attributes)
                 logger = logging.getLogger(record.name)
                 if logger.isEnabledFor(record.levelno):

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 from largefile.engine.channel import Channel
 
@@ -56,7 +55,7 @@ def import_path() -> list[str]:
     """
     library = os.path.dirname(os.__file__)
     standard = (library, f"{library}/lib-dynload")
-    ours = str(Path(__file__).parents[2])
+    ours = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     found = [
         ours if os.path.normpath(entry) == os.curdir else entry
         for entry in sys.path
