@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import certifi
 import pycurl
@@ -17,6 +18,7 @@ from largefile.core.sink import PAUSE, BlockSink
 from largefile.events import Answered, Ended, Fetch, Outcome, Response
 from largefile.testing.script import Behaviour, Content, pattern
 from largefile.testing.server import LoopbackServer
+from largefile.wire import curl
 from largefile.wire.ca import VARIABLES, choose_ca_file
 from largefile.wire.curl import (
     DRAIN_LIMIT,
@@ -315,6 +317,24 @@ def test_each_of_many_fetches_ends_once_and_only_the_admitted_ones_land(transpor
 
 
 @pytest.mark.skipif(not OPEN_FILES.exists(), reason="needs the list of this process's descriptors")
+def test_after_a_long_round_it_looks_at_one_socket_at_a_time_until_one_is_short(transport, monkeypatch):
+    clock, asked = [0.0], []
+    rounds = iter([curl.SHORT / 2, 2 * curl.LONG, curl.LONG / 2, curl.SHORT / 2, 1.0])
+
+    def poll(timeout, most):
+        asked.append(most)
+        return []
+
+    def act(ready):
+        clock[0] += next(rounds)
+
+    monkeypatch.setattr(curl, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(transport, "_poller", SimpleNamespace(poll=poll))
+    monkeypatch.setattr(transport, "_act", act)
+    assert transport.poll(1.0) == []
+    assert asked == [1, curl.ALL, 1, 1, curl.ALL]
+
+
 def test_close_leaves_no_descriptor_whatever_is_under_way():
     with LoopbackServer(Content(1_000_000), rate=100_000) as server:
         CurlTransport().close()  # what is made once in a process is made now
