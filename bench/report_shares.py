@@ -15,8 +15,8 @@ def shares_section(data: dict[str, Any]) -> list[str]:
     lines = [
         "Seconds of processor time, from samples of perf; medians. The kernel copies each byte out of a "
         "socket and into the page cache whoever asks for it, and that, with its work for segments and pages, "
-        "is the floor under every client. *Python* of ours is the start (the interpreter and imports), and then "
-        "a callback for each 16 KiB, which is libcurl's bound."
+        "is the floor under every client. *Python* of ours is the start (the interpreter and imports), "
+        "and then a callback for each 16 KiB, which is libcurl's bound."
     ]
     for table in data["shares"].values():
         lines += ["", *_table(table, data["parts"])]
