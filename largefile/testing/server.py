@@ -137,7 +137,9 @@ class LoopbackServer:
         with self._lock:
             for conn in self._open:
                 with contextlib.suppress(OSError):
-                    conn.shutdown(socket.SHUT_RDWR)
+                    # Not the method of an SSLSocket: it forgets its cipher, and what its own thread reads
+                    # next is taken for plain text.
+                    socket.socket.shutdown(conn, socket.SHUT_RDWR)
 
     def start(self) -> LoopbackServer:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
