@@ -86,8 +86,9 @@ class CachingDownloader:
     cache : DownloadCache
         `LocalDownloadCache`, or anybody's. Its size must be the reader's.
     concurrency : int or "auto"
-        Transfers at once, 1 to 256. "auto" begins with 8 and goes up to 16 where that pays. Never more than
-        that, and fewer where the host refuses them.
+        Transfers at once, 1 to 256. "auto" begins with 2, comes to 8 within a tenth of a second where these
+        leave time to spare, and goes up to 16 where that pays. Never more than that, and fewer where the host
+        refuses them.
     digest : str, optional
         ``"sha256:HEX"``; the finished content is compared with it. By default the reader's own, if it
         names one.
@@ -292,8 +293,9 @@ def download(
     digest : str, optional
         ``"sha256:HEX"`` (any fixed-size algorithm of hashlib; ``"sha-256=HEX"`` too): end-to-end proof.
     concurrency : int or "auto"
-        Transfers at once, 1 to 256. "auto" begins with 8 and goes up to 16 where that pays. Never more than
-        that, and fewer where the host refuses them.
+        Transfers at once, 1 to 256. "auto" begins with 2, comes to 8 within a tenth of a second where these
+        leave time to spare, and goes up to 16 where that pays. Never more than that, and fewer where the host
+        refuses them.
     block_size : int or "auto"
         Bytes of bookkeeping, 4 KiB to 1 GiB. A partial file keeps the one it began with.
     headers, auth

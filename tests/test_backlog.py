@@ -150,9 +150,9 @@ def test_a_download_is_cancelled_while_it_waits_for_the_disk(tmp_path, disk, wai
 def test_the_governor_does_not_take_the_disk_for_the_network(tmp_path, monkeypatch, disk, waits):
     looks = []
 
-    def look(self, received, now, *, busy, look=Governor.look):
+    def look(self, received, now, *, waited, busy, look=Governor.look):
         looks.append((busy, len(waits)))
-        return look(self, received, now, busy=busy)
+        return look(self, received, now, waited=waited, busy=busy)
 
     monkeypatch.setattr(Governor, "look", look)
     with LoopbackServer(Content(SIZE, etag='"a"'), behave=always(rate=MIB)) as server:

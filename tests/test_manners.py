@@ -253,3 +253,20 @@ def test_a_host_that_resets_by_chance_is_not_left_with_one_connection(tmp_path):
     with Slamming(noise(300 * BLOCK), lambda r: SLAM if r.number % 15 == 14 else usual) as server:
         assert get(server, tmp_path / "a", concurrency=6).complete
         assert (HOSTS.of(server.url).limit(time.monotonic()) or 6) > 1
+
+
+def test_a_stream_comes_to_eight_transfers_and_leaves_alone_what_paid_for_files():
+    with LoopbackServer(CONTENT, behave=always(rate=5 * BLOCK)) as server:
+        host = HOSTS.of(server.url)
+        host.concurrency = 12
+        with largefile.stream(server.url, block_size=BLOCK, window=len(CONTENT), proxy="") as source:
+            assert b"".join(source) == CONTENT
+        assert server.connections == 8
+        assert host.concurrency == 12
+
+
+def test_a_file_begins_with_what_has_paid_before(tmp_path):
+    with LoopbackServer(CONTENT, behave=always(rate=5 * BLOCK)) as server:
+        HOSTS.of(server.url).concurrency = 12
+        get(server, tmp_path / "x", concurrency="auto")
+        assert server.connections == 12

@@ -499,6 +499,16 @@ def test_a_smaller_limit_drains_and_a_larger_one_starts():
     assert len(starts(scheduler)[0]) == 3
 
 
+def test_where_more_are_planned_for_spans_leave_something_for_them():
+    scheduler, _bitmap = scheduler_for(1000, concurrency=8)
+    scheduler.set_concurrency(2, 8)
+    spans, _ = starts(scheduler)
+    assert [span.num_blocks for span in spans] == [62, 58]  # each a sixteenth of what was left
+    scheduler.set_concurrency(3)
+    spans, _ = starts(scheduler)
+    assert [span.num_blocks for span in spans] == [146]  # a sixth
+
+
 @given(st.integers(0, 10**6), st.floats(0.01, 10.0))
 def test_delays_double_up_to_their_cap_and_are_spread_over_the_upper_half(failures, backoff):
     patience = Patience(concurrency=1, tries=5, backoff=backoff, rng=random.Random(failures))

@@ -261,10 +261,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     def a_reader_waits(self, data):
         self.call("wanted", data.draw(st.integers(0, self.blocks - 1)))
 
-    @rule(concurrency=st.integers(1, 6))
-    def the_limit_changes(self, concurrency):
+    @rule(concurrency=st.integers(1, 6), planned=st.integers(1, 12))
+    def the_limit_changes(self, concurrency, planned):
         self.concurrency = concurrency
-        self.call("set_concurrency", concurrency)
+        self.call("set_concurrency", concurrency, planned)
 
     @rule(dice=st.integers(0, 15))
     def it_is_cancelled(self, dice):

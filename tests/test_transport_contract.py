@@ -360,6 +360,13 @@ def test_a_wake_from_another_thread_ends_the_next_poll(world):
     thread.join()
 
 
+def test_the_time_in_which_there_was_nothing_to_do_is_counted(world):
+    before = world.transport.waited
+    world.transport.poll(0.05)
+    assert before == 0.0
+    assert 0.04 < world.transport.waited < 1000.0  # the virtual clock of a simulation may go further
+
+
 def test_a_transport_closes_over_transfers_in_every_state(world):
     Transfer(world)
     Transfer(world).hear(Answered)

@@ -95,6 +95,7 @@ class Crew:
         self._manners = Manners(scheduler, source, clock(), governor=governor, rate=rate, deadline=deadline)
         self._pace = Pace(rate, clock()) if rate is not None else None
         self.pumps = [Pump(self._common, transport) for transport in transports]
+        self._idle_before = self._idle()
         self._spare = transports[1:]
         self._disk = store if isinstance(store, Backed) else None
         self._held = False  # by the disk, since the governor has looked
@@ -198,7 +199,7 @@ class Crew:
                 case Split(span, stop_block):
                     self._tell(span, lambda owner: owner.split(span, stop_block), pump)
                 case Wait(at, for_reader):
-                    sleeps, until = True, at
+                    sleeps, until = True, self._sooner(at)
                     self._needs_reader = for_reader or any(other.is_held for other in self.pumps)
                 case _ if action is DRAINING:
                     sleeps = True
@@ -284,11 +285,22 @@ class Crew:
             at = self._pace.next_start(self.received, self.connections, now)
             self._scheduler.hold(min(at, now + TICK))
         if now >= self._manners.governs_at:
-            self._manners.govern(self.received, now, held=self._held)
+            waited = (self._idle() - self._idle_before) / len(self.pumps)
+            self._manners.govern(self.received, waited, now, held=self._held)
             self._held = False
         if (error := self._manners.mind(now)) is not None:
             self._common.fail(error)
             self._scheduler.cancel()
+
+    def _idle(self) -> float:
+        """Seconds in which the threads have had nothing to do."""
+        return sum(pump.waited for pump in self.pumps)
+
+    def _sooner(self, at: float | None) -> float | None:
+        """That time, or when it is decided how many transfers there are to be."""
+        if not self._scheduler.in_flight:
+            return at
+        return self._manners.governs_at if at is None else min(at, self._manners.governs_at)
 
     def _launch(self, span: Span, here: Pump) -> None:
         pump = min(self.pumps, key=lambda pump: (pump.load, pump is not here))

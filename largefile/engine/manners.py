@@ -47,6 +47,8 @@ class Manners:
         self._rate = rate
         self._deadline = deadline
         self._lessons = 0
+        if governor is not None:
+            scheduler.set_concurrency(governor.concurrency, governor.planned)
         limit = source.host().limit(now)
         if limit is not None:
             scheduler.ceiling.expect(limit)
@@ -67,14 +69,16 @@ class Manners:
         stuck = opens_at > self._deadline and not scheduler.in_flight and scheduler.remaining_blocks
         return too_long(self._source.name, opens_at - now) if stuck else None
 
-    def govern(self, received: int, now: float, *, held: bool = False) -> None:
-        """Have more transfers, or fewer, as so many bytes have come so far. `held`: and we held them back."""
+    def govern(self, received: int, waited: float, now: float, *, held: bool = False) -> None:
+        """Have more transfers, or fewer, as so many bytes have come so far, and we have had nothing to do for
+        so many seconds. `held`: and we held them back."""
         scheduler, governor = self._scheduler, self._governor
         if governor is not None:
-            concurrency = governor.look(received, now, busy=not held and self._is_busy(governor.concurrency))
-            if concurrency != scheduler.concurrency:
-                scheduler.set_concurrency(concurrency)
-            self._source.host().concurrency = governor.settled
+            busy = not held and self._is_busy(governor.concurrency)
+            concurrency = governor.look(received, now, waited=waited, busy=busy)
+            scheduler.set_concurrency(concurrency, governor.planned)
+            if governor.learns:
+                self._source.host().concurrency = governor.settled
 
     def _is_busy(self, concurrency: int) -> bool:
         """Whether nothing but the network holds the transfers back. Some may just have ended."""

@@ -108,6 +108,11 @@ class Pump:
         """Body bytes that came, wanted or not."""
         return sum(seat.sink.received for seat in list(self._all_seats))
 
+    @property
+    def waited(self) -> float:
+        """Seconds in which its thread has had nothing to do."""
+        return self._transport.waited
+
     def __contains__(self, span: Span) -> bool:
         return span in self._spans
 

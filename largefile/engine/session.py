@@ -194,11 +194,21 @@ class Session:
 
     @property
     def _is_governed(self) -> bool:
-        """Whether it finds out how many transfers pay. A window is made for a certain number of them."""
-        return self._options.adaptive and self._shape.window is None and not self._shape.on_demand
+        """Whether it finds out how many transfers pay."""
+        return self._options.adaptive and not self._shape.on_demand
 
     def _make_governor(self, start: int) -> Governor | None:
-        return Governor(start, self._options.clock()) if self._is_governed else None
+        if not self._is_governed:
+            return None
+        now = self._options.clock()
+        # A window is made for a certain number of them.
+        return Governor(start, now) if self._shape.window is None else Governor(start, now, most=start)
+
+    @property
+    def _begin_with(self) -> int:
+        found = self._source.host().concurrency
+        learns = self._is_governed and self._shape.window is None
+        return found if learns and found is not None else self._options.concurrency
 
     @property
     def _threads(self) -> int:
@@ -214,7 +224,7 @@ class Session:
             store.byte_ranges.bitmap,
             block_size=store.block_size,
             content_size=store.content_size,
-            concurrency=(self._is_governed and self._source.host().concurrency) or options.concurrency,
+            concurrency=self._begin_with,
             min_span=shape.min_span,
             max_span=shape.max_span,
             window=shape.window,

@@ -197,6 +197,7 @@ class Scheduler:
         else:
             self._plan = SpanPlan(present, max_blocks=most, min_blocks=least, window=window, head=head)
             self._ending = Passes(self._plan, self._patience, max_iterations if wait_for_completion else 0)
+        self._planned = 1
         self._cancelled = False
         self.error: Exception | None = None  #: the fatal fault's
         self.retries = 0  #: requests made again after a failure
@@ -245,7 +246,7 @@ class Scheduler:
         # While nobody gets anything, blocks that never failed go first: a bad range is not a dead host.
         run = self._plan.take(
             now,
-            shares=2 * patience.concurrency,
+            shares=2 * max(self._planned, patience.concurrency),
             idle=not self._flights,
             fresh_first=patience.strikes > 0,
         )
@@ -451,9 +452,13 @@ class Scheduler:
         """Whether the caller holds the transfers to a speed: then none of them is slow by itself."""
         self._flights.limited = limited
 
-    def set_concurrency(self, concurrency: int) -> bool:
-        """Change how many transfers may be in flight; those above it end by themselves."""
+    def set_concurrency(self, concurrency: int, planned: int = 1) -> bool:
+        """Change how many transfers may be in flight; those above it end by themselves.
+
+        Where more are `planned` for soon, spans are as small as for those: they shall find something left.
+        """
         _check(concurrency >= 1, "concurrency", concurrency, "at least 1")
+        self._planned = planned
         self._patience.resize(concurrency)
         return True
 

@@ -115,6 +115,7 @@ class SimulatedTransport:
         self._speed = 0
         self._family = [self]
         self.most_in_flight = 0
+        self.waited = 0.0
 
     def another(self, seed: int) -> SimulatedTransport:
         """One more on the same clock, to the same server; no place may have writers from two of them."""
@@ -180,7 +181,8 @@ class SimulatedTransport:
         self._patience -= 1
         if self._patience < 0:
             raise Stuck("too many polls")
-        until = self._clock() + timeout
+        began = self._clock()
+        until = began + timeout
         while not self._news and not self._woken and self._due and self._due[0][0] <= until:
             at, _, transfer = heappop(self._due)
             self._clock.advance(at)
@@ -188,6 +190,7 @@ class SimulatedTransport:
                 self._step(transfer)
         if not self._news and not self._woken:
             self._clock.advance(until)
+        self.waited += self._clock() - began
         self._woken = False
         news, self._news = self._news, []
         return news

@@ -234,6 +234,7 @@ class CurlTransport:
         self._wake_w.setblocking(False)
         self._poller.register(self._wake_r.fileno(), select.POLLIN)
         self._closed = False
+        self.waited = 0.0
         self._at_once = 1  # sockets a round
         self._contention = Contention(time.monotonic())
         _transports.add(self)
@@ -311,6 +312,7 @@ class CurlTransport:
             due = deadline if self._timer is None else min(deadline, self._timer)
             ready = self._poller.poll(max(0.0, due - now), self._at_once)
             self._contention.polled(now, began := time.monotonic())
+            self.waited += began - now
             woken = self._act(ready)
             now = time.monotonic()
             if now - began > LONG:

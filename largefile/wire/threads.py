@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
@@ -51,6 +52,7 @@ class ThreadTransport:
     direct = True
 
     def __init__(self, reader: Reader) -> None:
+        self.waited = 0.0
         self._reader = reader
         self._jobs: dict[Fetch, _Job] = {}
         self._news: deque[Answered | Ended] = deque()
@@ -82,8 +84,10 @@ class ThreadTransport:
         return None  # a Reader reads at its own speed
 
     def poll(self, timeout: float) -> Sequence[Answered | Ended]:
+        began = time.monotonic()
         with self._bell:
             self._bell.wait_for(lambda: self._news or self._woken, timeout)
+            self.waited += time.monotonic() - began
             self._woken = False
             news = list(self._news)
             self._news.clear()

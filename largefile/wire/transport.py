@@ -25,6 +25,8 @@ class Transport(Protocol):
 
     #: Whether it fills the sinks' `room` itself, so that a place in a map saves it a copy.
     direct: bool
+    #: Seconds that `poll` has had nothing to do; grows. Where that is little, more transfers are no faster.
+    waited: float
 
     def start(self, fetch: Fetch, sink: BlockSink, accept: Accept | None = None) -> None:
         """Begin `fetch`; the sink need not be aimed before `admit`.
