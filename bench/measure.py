@@ -30,6 +30,8 @@ class Usage:
     system: float = 0.0
     #: Bytes; never less than what this process has, as a child begins as its copy.
     peak: int = 0
+    #: Seconds in which processors of this machine were busy meanwhile, for whomever; 0 where nobody counts.
+    busy: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -37,6 +39,7 @@ class Usage:
             self.user + other.user,
             self.system + other.system,
             max(self.peak, other.peak),
+            self.busy + other.busy,
         )
 
     @property
@@ -63,7 +66,7 @@ def run(command: Sequence[str], limit: float = LIMIT, folder: Path | None = None
     """Run one command in `folder` to its end; RuntimeError with its words if it fails, or takes `limit`
     seconds."""
     with tempfile.TemporaryFile() as words:
-        began = time.perf_counter()
+        before, began = busy_seconds(), time.perf_counter()
         child = subprocess.Popen(command, stdout=words, stderr=words, env=environment(), cwd=folder)
         timer = threading.Timer(limit, child.kill)
         timer.start()
@@ -71,14 +74,14 @@ def run(command: Sequence[str], limit: float = LIMIT, folder: Path | None = None
             _, status, used = os.wait4(child.pid, 0)
         finally:
             timer.cancel()
-        wall = time.perf_counter() - began
+        wall, busy = time.perf_counter() - began, busy_seconds() - before
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             words.seek(0)
             name = Path(command[0]).name
             raise RuntimeError(f"{name} ended with {child.returncode}: {words.read()[-2000:]!r}")
     unit = 1 if platform.system() == "Darwin" else 1024
-    return Usage(wall, used.ru_utime, used.ru_stime, used.ru_maxrss * unit)
+    return Usage(wall, used.ru_utime, used.ru_stime, used.ru_maxrss * unit, busy)
 
 
 def load() -> float:
@@ -86,20 +89,20 @@ def load() -> float:
 
     The system's own load average would tell of our last table.
     """
+    before = busy_seconds()
+    time.sleep(1.0)
+    busy = busy_seconds() - before
+    return round(busy if before else os.getloadavg()[0], 1)
+
+
+def busy_seconds() -> float:
+    """How long all processors together were not idle, since the machine began; 0 where nobody counts."""
     try:
-        before = _ticks()
-        time.sleep(1.0)
-        busy = (_ticks() - before) / os.sysconf("SC_CLK_TCK")
-    except OSError:  # no /proc
-        busy = os.getloadavg()[0]
-    return round(busy, 1)
-
-
-def _ticks() -> int:
-    """The time that all processors were not idle, in the kernel's unit."""
-    words = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+        words = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    except OSError:
+        return 0.0
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, words)
-    return user + nice + system + irq + softirq + steal
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def facts() -> dict[str, str]:

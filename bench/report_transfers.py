@@ -17,6 +17,7 @@ COLUMNS = (
     "ours / it",
     "user s",
     "system s",
+    "machine",
     "peak MiB",
     "requests",
     "connections",
@@ -54,7 +55,8 @@ def table_lines(table: Data) -> list[str]:
     """One table, by groups. A ratio is ours, the group's first, by theirs."""
     lines = [
         f"{size_text(table['size'])} of random bytes {table['what']}; medians of {table['rounds']} "
-        "interleaved rounds. In brackets: the rounds in which ours was less."
+        "interleaved rounds. In brackets: the rounds in which ours was less. *Machine*: processors that were "
+        "busy on the average, the server's and the kernel's work included."
     ]
     if table["load"] > QUIET:
         lines += [
@@ -88,10 +90,18 @@ def _rows(group: dict[str, list[Run]]) -> Iterator[str]:
             cpus,
             f"{median(runs, of('user')):.2f}",
             f"{median(runs, of('system')):.2f}",
+            _machine(runs),
             f"{median(runs, of('peak')) / MIB:.0f}",
             _requests(runs),
             f"{median(runs, of('connections')):.0f}",
         )
+
+
+def _machine(runs: list[Run]) -> str:
+    """Processors that were busy, the server's and the kernel's work included."""
+    if not all(run.get("busy") for run in runs):
+        return ""
+    return f"{median(runs, lambda run: float(run['busy'] / run['wall'])):.2f}"
 
 
 def _requests(runs: list[Run]) -> str:

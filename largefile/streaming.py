@@ -74,8 +74,8 @@ class StreamingDownloader(io.RawIOBase):
         How far the transfers may be ahead of the reader, in bytes, rounded down to blocks; at least one
         block. By default 8 MiB for each transfer, and at most 128 MiB.
     concurrency : int or "auto"
-        Transfers at once, 1 to 256. "auto" is 8, or 2 where these leave no time to spare. Fewer where the host
-        refuses them.
+        Transfers at once, 1 to 256. "auto" is 8, or 2 where these leave no time to spare. Fewer where the
+        host refuses them.
     digest : str, optional
         ``"sha256:HEX"``: what was read is compared with it before the end is told. By default the
         reader's own, if it names one. Not with an `offset`.
