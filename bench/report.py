@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from charts import links
 from goals import goals_section
 from report_company import company_section
 from report_durability import durability_section
@@ -155,7 +156,8 @@ def report(runs: list[Data]) -> str:
         if found:
             lines += [f"## {title}", "", f"    {RECIPES[kind]}", ""]
         for data in found:
-            lines += [*SECTIONS[kind](data), "", *_facts(data), ""]
+            drawn = [] if "tables" in data else links(data)  # a table of downloads has its own below it
+            lines += [*SECTIONS[kind](data), *drawn, "", *_facts(data), ""]
     return "\n".join(lines)
 
 

@@ -40,10 +40,14 @@ def median(runs: list[Run], key: Callable[[Run], float]) -> float:
 
 def quartiles(runs: list[Run], key: Callable[[Run], float]) -> tuple[float, float, float]:
     """The lower quartile, the median and the upper one."""
-    found = sorted(key(run) for run in runs)
-    if len(found) < 2:
-        return found[0], found[0], found[0]
-    low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
+    return spread([key(run) for run in runs])
+
+
+def spread(values: list[float]) -> tuple[float, float, float]:
+    """The quartiles of values."""
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, middle, high
 
 

@@ -12,7 +12,7 @@ from bitarray.util import zeros
 
 from largefile.core.bitmap import Bitmap
 
-SIZES = [1 << 10, 1 << 16, 1 << 20]  # 1 GiB, 64 GiB and 1 TiB in blocks of 1 MiB
+SIZES = [1 << 10, 1 << 16, 1 << 20, 1 << 24]  # 1 GiB, 64 GiB, 1 TiB and 16 TiB in blocks of 1 MiB
 SETS = 1024
 
 

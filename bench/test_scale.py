@@ -104,16 +104,17 @@ class TestPlan:
         assert len(benchmark(plan)) == CONCURRENCY
 
 
-@pytest.mark.benchmark(group=f"commit {COMMITTED:,} blocks")
+@pytest.mark.parametrize("blocks", [1 << 10, 1 << 16, 1 << 20, 1 << 24])
+@pytest.mark.benchmark(group=f"commit {COMMITTED:,} of the blocks")
 class TestCommit:
     """Nobody's wait but that of `close`: the committer's thread, once a second. Most of it is the disk's."""
 
-    def test_group_commit(self, benchmark, new_cache):
+    def test_group_commit(self, benchmark, new_cache, blocks):
         size = COMMITTED * SMALL
         block = os.urandom(SMALL)
 
         def fresh():
-            cache = new_cache(size, SMALL)
+            cache = new_cache(blocks * SMALL, SMALL, "span")
             for at in range(0, size, SMALL):
                 cache.write_at(block, at)
             return (cache,), {}
@@ -121,11 +122,11 @@ class TestCommit:
         committed = benchmark.pedantic(LocalDownloadCache.commit, setup=fresh, rounds=10)
         assert committed == COMMITTED
 
-    def test_json_renamed_over_the_old(self, benchmark, tmp_path):
+    def test_json_renamed_over_the_old(self, benchmark, tmp_path, blocks):
         """Sync the data, write the whole index beside itself, sync it, rename it: once, as a favour; the Go
         package does it for each block."""
         size = COMMITTED * SMALL
-        words = [2**64 - 1] * (COMMITTED // 64)
+        words = [2**64 - 1] * (COMMITTED // 64) + [0] * ((blocks - COMMITTED) // 64)
         block = os.urandom(SMALL)
         index, new = tmp_path / "index", tmp_path / "index.new"
 
@@ -137,7 +138,8 @@ class TestCommit:
 
         def commit():
             os.fdatasync(self.file)
-            fields = {"content_size": str(size), "block_size": SMALL, "ranges": [f"{w:x}" for w in words]}
+            ranges = [f"{word:x}" for word in words]
+            fields = {"content_size": str(blocks * SMALL), "block_size": SMALL, "ranges": ranges}
             with new.open("w") as file:
                 json.dump(fields, file)
                 file.flush()
