@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from limits import limits_section
 from report_transfers import QUIET, groups
 from tables import MIB, Run, by_contender, cpu, head, median, of, quotient, row, size_text
 
@@ -39,7 +40,7 @@ def goals_section(runs: list[Data]) -> list[str]:
         tables |= data.get("tables", {})
     for what, goal, found, text in _all(by_kind, tables):
         lines.append(row(what, f"<= {goal:g}", text, "met" if found <= goal else "**missed**"))
-    return lines
+    return lines + limits_section(by_kind, tables)
 
 
 def _is_busy(data: Data) -> bool:

@@ -1,7 +1,6 @@
 """From the data of the runs to docs/performance.md; no figure comes from anywhere else.
 
     python bench/report.py [DATA.json ...] > docs/performance.md
-    python bench/report.py streams.json > docs/performance-streams.md
 
 Takes what `transfers.py --json`, `networks.py --json`, `startup.py --json`, `memory.py --json`,
 `streams.py --json`, `durability.py --json`, `company.py --json`, `shares.py --json` and

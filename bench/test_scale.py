@@ -150,4 +150,4 @@ class TestCommit:
             os.close(self.file)
 
         benchmark.pedantic(commit, setup=fresh, teardown=gone, rounds=10)
-        assert len(json.loads(index.read_text())["ranges"]) == COMMITTED // 64
+        assert len(json.loads(index.read_text())["ranges"]) == blocks // 64

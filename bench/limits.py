@@ -1,0 +1,87 @@
+"""Why goals are missed: what the same data says of the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from report_transfers import groups
+from tables import Run, by_contender, cpu, median, of
+
+__all__ = ["limits_section"]
+
+Data = dict[str, Any]
+OURS, THREADS = "largefile", "largefile, two threads"
+
+
+def limits_section(kinds: dict[str, Data], tables: dict[str, Data]) -> list[str]:
+    """A point for each limit that there is data for."""
+    points = list(_points(kinds, tables))
+    return ["", "What keeps us from the goals that are missed:", "", *points] if points else []
+
+
+def _points(kinds: dict[str, Data], tables: dict[str, Data]) -> Iterator[str]:
+    for name in ("http-disk", "http-tmpfs"):
+        if name in tables:
+            named = groups(tables[name])["as they come"]
+            if OURS in named:
+                yield f"* *{tables[name]['title']}.* {' '.join(_plain(named))}"
+    if "https-disk" in tables:
+        named = groups(tables["https-disk"])["as they come"]
+        if OURS in named and (best := _best(named)) is not None:
+            yield (
+                "* *HTTPS.* The server's own encryption is as much work as ours and runs beside it: "
+                f"{_busy(named[OURS])} of the machine's processors are busy, {_busy(named[best])} with "
+                f"{best}. Twice as fast as that there is nothing to be had on so few."
+            )
+    yield from _stream(kinds)
+
+
+def _plain(named: dict[str, list[Run]]) -> Iterator[str]:
+    ours = named[OURS]
+    yield (
+        f"Our one thread is at work for {median(ours, cpu):.2f} of {median(ours, of('wall')):.2f} s, and "
+        f"{_busy(ours)} processors are busy, the server's work included."
+    )
+    if (best := _best(named)) is not None:
+        yield (f"{best} keeps {_busy(named[best])} busy, for {median(named[best], cpu):.2f} s of CPU time.")
+    if THREADS in named:
+        two = named[THREADS]
+        yield (
+            f"Two threads of ours take {median(two, of('wall')):.2f} s and {median(two, cpu):.2f} s of CPU "
+            "time: libcurl hands over 16 KiB at a time, so a GiB is 65,536 callbacks, and each needs the "
+            "interpreter (GIL)."
+        )
+    if (limit := _limit(named)) is not None:
+        yield (
+            f"A program in C that does nothing but receive and write takes {median(named[limit], cpu):.2f} s "
+            "of CPU time, which is the kernel's share of ours; the rest is the start of Python, these "
+            "callbacks, the hash and the sync."
+        )
+
+
+def _stream(kinds: dict[str, Data]) -> Iterator[str]:
+    if "startup" not in kinds or "speed" not in kinds.get("streams", {}):
+        return
+    start = median(by_contender(kinds["startup"]["runs"])["largefile.download"], cpu)
+    runs = by_contender(kinds["streams"]["speed"]["runs"])
+    yield (
+        f"* *Stream.* curl's whole CPU time is {median(runs['curl'], cpu):.2f} s. Of ours, "
+        f"{median(runs['largefile, blocks'], cpu):.2f} s, the start of Python, the imports and the first "
+        f"answer are {start:.2f} s (a file of 1 KiB), and the callbacks come on top as above."
+    )
+
+
+def _best(named: dict[str, list[Run]]) -> str | None:
+    """The neighbour with the least wall time."""
+    theirs = [name for name, runs in named.items() if not runs[0]["ours"] and not runs[0]["limit"]]
+    return min(theirs, key=lambda name: median(named[name], of("wall")), default=None)
+
+
+def _limit(named: dict[str, list[Run]]) -> str | None:
+    found = [name for name, runs in named.items() if runs[0]["limit"]]
+    return min(found, key=lambda name: median(named[name], cpu), default=None)
+
+
+def _busy(runs: list[Run]) -> str:
+    return f"{median(runs, lambda run: run.get('busy', 0.0) / run['wall']):.1f}"
