@@ -38,10 +38,11 @@ def digest(size):
     return hashlib.sha256(pattern(0, size - 1)).hexdigest()
 
 
-def python(code, *words):
+def python(code, *words, **environment):
     code = f"import sys; sys.path[:] = {sys.path!r}\n{code}"
     command = [sys.executable, "-P", "-c", code, *map(str, words)]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    env = {**os.environ, **environment}
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
 
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------
@@ -162,14 +163,18 @@ print(json.dumps([before, held()]))
 """
 
 
+#: One arena, and large pieces given back: otherwise 35 to 41 MiB come and go with what malloc keeps for whom.
+PLAIN_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "65536"}
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
 def test_many_downloads_leave_memory_descriptors_and_threads_where_they_were():
     with folder() as base, LoopbackServer(Content(300_000)) as server:
-        child = python(MANY, server.url, base, 1000 if DEEP > 1 else 100)
+        child = python(MANY, server.url, base, 1000 if DEEP > 1 else 100, **PLAIN_MALLOC)
         out, err = child.communicate(timeout=500)
     assert child.returncode == 0, err
     before, after = json.loads(out)
     assert after["files"] <= before["files"]
     assert after["threads"] <= before["threads"] <= 2
-    assert after["kib"] <= before["kib"] + 4096, (before, after)
+    assert after["kib"] <= before["kib"] + 2048, (before, after)
