@@ -6,12 +6,12 @@ same bars; a bar is a list of values, whose median and quartiles are drawn, or p
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from report_company import COMPANY, WAYS, case
+from report_shares import share
 from report_transfers import groups
 from tables import MIB, Run, by_contender, cpu, of, size_text
 
@@ -43,7 +43,7 @@ class Chart:
 
 def charts(data: Data) -> Iterator[Chart]:
     """Those of one run's data."""
-    yield from KINDS.get(data.get("kind", "micro"), _nothing)(data)
+    yield from KINDS[data.get("kind", "micro")](data)
 
 
 def links(data: Data) -> list[str]:
@@ -63,10 +63,6 @@ def _chart(name: str, title: str, *panels: Panel) -> Chart:
 
 def _is_ours(name: str) -> bool:
     return "largefile" in name
-
-
-def _nothing(data: Data) -> Iterator[Chart]:
-    yield from ()
 
 
 def tables(data: Data) -> Iterator[Chart]:
@@ -146,10 +142,7 @@ def shares(data: Data) -> Iterator[Chart]:
     for name, table in data["shares"].items():
         bars: dict[str, Values | dict[str, float]] = {}
         for who, runs in by_contender(table["runs"]).items():
-            seconds = [run["seconds"] for run in runs]
-            bars[who] = {
-                part: statistics.median(each.get(part, 0.0) for each in seconds) for part in data["parts"]
-            }
+            bars[who] = {part: share(runs, part) for part in data["parts"]}
         title = f"{table['title']}, {size_text(table['size'])}: where the processor's time goes"
         yield _chart(f"shares-{name}", title, Panel("CPU, s", bars))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tables import by_contender, head, row, size_text
 
-__all__ = ["shares_section"]
+__all__ = ["share", "shares_section"]
 
 
 def shares_section(data: dict[str, Any]) -> list[str]:
@@ -23,6 +23,11 @@ def shares_section(data: dict[str, Any]) -> list[str]:
     return lines
 
 
+def share(runs: list[dict[str, Any]], part: str) -> float:
+    """Seconds of processor time that went into `part`; the median of the runs."""
+    return statistics.median(run["seconds"].get(part, 0.0) for run in runs)
+
+
 def _table(table: dict[str, Any], parts: list[str]) -> Iterator[str]:
     named = by_contender(table["runs"])
     yield f"### {table['title']}, {size_text(table['size'])}, {table['filesystem']}"
@@ -30,10 +35,7 @@ def _table(table: dict[str, Any], parts: list[str]) -> Iterator[str]:
     yield from head("", *(f"**{name}**" if name == "largefile" else name for name in named))
     totals = dict.fromkeys(named, 0.0)
     for part in parts:
-        cells = {
-            name: statistics.median(run["seconds"].get(part, 0.0) for run in runs)
-            for name, runs in named.items()
-        }
+        cells = {name: share(runs, part) for name, runs in named.items()}
         totals = {name: total + cells[name] for name, total in totals.items()}
         if max(cells.values()) >= 0.005:
             yield row(part, *(f"{seconds:.2f}" for seconds in cells.values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tables import MIB, Run, by_contender, cpu, head, median, of, ratio, row, size_text
+from tables import MIB, Run, busy, by_contender, cpu, head, median, of, ratio, row, size_text
 
 __all__ = ["groups", "table_lines", "tables_section"]
 
@@ -99,9 +99,8 @@ def _rows(group: dict[str, list[Run]]) -> Iterator[str]:
 
 def _machine(runs: list[Run]) -> str:
     """Processors that were busy, the server's and the kernel's work included."""
-    if not all(run.get("busy") for run in runs):
-        return ""
-    return f"{median(runs, lambda run: float(run['busy'] / run['wall'])):.2f}"
+    found = median(runs, busy)
+    return f"{found:.2f}" if found else ""
 
 
 def _requests(runs: list[Run]) -> str:

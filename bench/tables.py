@@ -68,5 +68,10 @@ def of(name: str) -> Callable[[Run], float]:
     return lambda run: float(run[name])
 
 
+def busy(run: Run) -> float:
+    """Processors of the machine that were busy on the average; 0 where that was not counted."""
+    return float(run.get("busy", 0.0) / run["wall"])
+
+
 def cpu(run: Run) -> float:
     return float(run["user"] + run["system"])

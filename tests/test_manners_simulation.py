@@ -119,3 +119,18 @@ def test_a_server_that_serves_five_is_found_out_with_few_refusals(governed):
 
 def test_what_the_user_said_is_never_exceeded():
     assert World(seconds=6, governed=False).run().transport.most_in_flight == 8
+
+
+def test_what_was_waited_for_before_is_no_time_to_spare(monkeypatch):
+    told = []
+
+    def look(self, received, now, *, waited, busy, look=Governor.look):
+        told.append((waited, now))
+        return look(self, received, now, waited=waited, busy=busy)
+
+    monkeypatch.setattr(Governor, "look", look)
+    world = World(seconds=2)
+    world.transport.waited = 100.0  # for the first answer, maybe
+    world.run()
+    assert told
+    assert all(waited <= now for waited, now in told)

@@ -2,8 +2,7 @@
 
 It begins with two and doubles them every 20 ms, up to a number that most networks need, as long as whoever
 moves the bytes has time to spare. Where two keep it busy more would bring nothing but their own cost.
-Measured, 1 GiB on loopback: the CPU time of a file is a tenth less with two than with eight, that of a
-stream a fifth.
+Measured, 1 GiB on loopback: the CPU time of a file is a tenth less with two than with eight.
 
 From there on a step is tried, given time to settle, and measured over a period. If the total did not grow
 by a tenth, the step is taken back, and the next one is tried later and later. What a host refuses is not
