@@ -19,6 +19,8 @@ from pathlib import Path
 
 #: Nothing here takes so many seconds; what does hangs, and is killed.
 LIMIT = 900
+#: Set by `steady.py` to the bytes that it holds.
+STEADY = "LARGEFILE_BENCH_STEADY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,9 @@ def facts() -> dict[str, str]:
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d"),
         "machine": f"{_processor()}, {os.cpu_count()} CPUs, {memory / 2**30:.0f} GiB",
+        "memory": f"{int(held) / 2**30:.0f} GiB held by bench/steady.py"
+        if (held := os.environ.get(STEADY))
+        else "",
         "load before": f"{load()}",
         "priority": f"nice {os.getpriority(os.PRIO_PROCESS, 0)}",
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",

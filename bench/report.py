@@ -3,7 +3,7 @@
     python bench/report.py [DATA.json ...] > docs/performance.md
 
 Takes what `transfers.py --json`, `networks.py --json`, `startup.py --json`, `memory.py --json`,
-`streams.py --json`, `durability.py --json`, `company.py --json`, `shares.py --json` and
+`streams.py --json`, `durability.py --json`, `company.py --json`, `shares.py --json`, `writers.py --json` and
 `pytest --benchmark-json` wrote, in any order. `pictures.py` draws the same data.
 A ratio is that of two medians, with the rounds in which ours was the smaller one.
 """
@@ -26,6 +26,7 @@ from report_shares import shares_section
 from report_startup import startup_section
 from report_streams import streams_section
 from report_transfers import tables_section
+from report_writers import writers_section
 from tables import MIB, head, row, size_text
 
 Data = dict[str, Any]
@@ -45,6 +46,7 @@ RECIPES = {
     "durability": "python bench/durability.py --json durability.json",
     "company": "python bench/company.py --json company.json",
     "shares": "python bench/shares.py --json shares.json",
+    "writers": "python bench/writers.py --json writers.json",
     "micro": "pytest -c bench/pytest.ini bench --benchmark-json micro.json",
 }
 TITLES = {
@@ -56,6 +58,7 @@ TITLES = {
     "durability": "What durability costs",
     "company": "Beside a busy thread",
     "shares": "Where the processor's time goes",
+    "writers": "Writers of one file",
     "micro": "The parts",
 }
 
@@ -129,6 +132,7 @@ SECTIONS = {
     "durability": durability_section,
     "company": company_section,
     "shares": shares_section,
+    "writers": writers_section,
     "micro": micro_section,
 }
 
