@@ -147,6 +147,16 @@ def shares(data: Data) -> Iterator[Chart]:
         yield _chart(f"shares-{name}", title, Panel("CPU, s", bars))
 
 
+def writers(data: Data) -> Iterator[Chart]:
+    rows = []
+    for place in data["places"]:
+        named = by_contender(place["runs"])
+        rows.append(
+            (place["filesystem"], [_panel("wall, s", named, of("wall")), _panel("CPU, s", named, of("cpu"))])
+        )
+    yield Chart("writers", f"{size_text(data['size'])} written in pieces of 256 KiB", rows, frozenset())
+
+
 def micro(data: Data) -> Iterator[Chart]:
     """Each group's other ways by ours, which is the first of its group."""
     bars: dict[str, Values | dict[str, float]] = {}
@@ -171,5 +181,6 @@ KINDS: dict[str, Callable[[Data], Iterator[Chart]]] = {
     "durability": durability,
     "company": company,
     "shares": shares,
+    "writers": writers,
     "micro": micro,
 }

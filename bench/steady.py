@@ -3,9 +3,9 @@
     python bench/steady.py 11G python bench/transfers.py --tables large-disk
 
 A guest that gives free memory back to its host (free page reporting) pays for each page again when it is
-used: the same 1 GiB by curl took the kernel here 1.3 to 5 s. What it gives back are large free pieces, of 2 MiB
-and more. So this touches SIZE bytes once and lets go of all of them but a page in each MiB: they are free for
-whoever wants them, in pieces that are too small to be given back. Choose it as large as what the command
+used: the same 1 GiB by curl took the kernel here 1.3 to 5 s. What it gives back are large free pieces, of 2
+MiB and more. So this touches SIZE bytes once and lets go of all of them but a page in each MiB: they are free
+for whoever wants them, in pieces that are too small to be given back. Choose it as large as what the command
 writes, and a few GiB; what is left has to hold the files that are read.
 """
 

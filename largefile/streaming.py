@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from largefile.core.reorder import Block
-from largefile.disk.cache import LocalDownloadCache
 from largefile.engine.job import Control
 from largefile.engine.options import check_block_size, check_rate, check_seconds, session_options
 from largefile.engine.pouring import Pouring, PouringOptions
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     import logging
 
     from typing_extensions import Buffer
+
+    from largefile.disk.cache import LocalDownloadCache
 
 __all__ = ["StreamOptions", "StreamingDownloader", "stream"]
 
@@ -162,8 +163,11 @@ class StreamingDownloader(io.RawIOBase):
         self._logger = logger
         self._warned = False
         super().__init__()
-        if cache is not None and not isinstance(cache, LocalDownloadCache):
-            raise TypeError(f"cache is {type(cache).__name__}, needed is a LocalDownloadCache")
+        if cache is not None:
+            from largefile.disk.cache import LocalDownloadCache  # most streams have none
+
+            if not isinstance(cache, LocalDownloadCache):
+                raise TypeError(f"cache is {type(cache).__name__}, needed is a LocalDownloadCache")
         if digest is not None and offset:
             raise ValueError("a digest is of the whole content: it can not be compared from an offset on")
         session = session_options(

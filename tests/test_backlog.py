@@ -364,7 +364,7 @@ def test_what_fits_into_memory_stays_there(tmp_path):
 
 def test_a_stream_drops_what_lies_behind_its_reader(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "RUN", 4 * BLOCK)
-    monkeypatch.setattr("largefile.engine.pouring.AHEAD", 4)
+    monkeypatch.setattr("largefile.engine.digester.AHEAD", 4)
     ops = SmallMachine()
     ops.digests, window = True, 16
     with everywhere(ops), LoopbackServer(Content(SIZE, etag='"a"')) as server:

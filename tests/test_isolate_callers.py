@@ -110,7 +110,7 @@ def test_modules_where_the_caller_works_are_not_imported(server, dest, tmp_path,
         (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write('{name} ')")
     # The caller has imported already what it needs of them, as the child has not.
     before = (
-        f"import largefile.caching, largefile.engine.child; os.chdir({str(folder)!r});"
+        f"import pickle, largefile.caching, largefile.engine.child; os.chdir({str(folder)!r});"
         f" sys.path.insert(0, {entry!r})"
     )
     said, _ = call(server, dest, before)

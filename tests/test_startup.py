@@ -128,6 +128,14 @@ def test_a_plain_download_imports_only_what_it_needs(server, tmp_path):
     assert sorted(found & (STANDARD | OURS | {"click", "rich", "certifi", "largefile.cli"})) == []
 
 
+def test_a_plain_stream_imports_nothing_for_a_cache_or_a_digest(server):
+    found = imported("pycurl, xxhash", f"import largefile; largefile.stream({server.url!r}).readall()")
+    assert {"largefile.engine.pouring", "largefile.engine.ring"} <= found
+    for_others = {"largefile.disk.cache", "largefile.disk.fileops", "largefile.engine.delivery"}
+    allowed = {"largefile.streaming", "largefile.wire.threads"}
+    assert sorted(found & ((STANDARD | OURS | for_others) - allowed)) == []
+
+
 def test_what_a_digest_needs_is_seen_to_be_imported(server, tmp_path):
     """The test above can not pass by looking past what it looks for."""
     options = f"{str(tmp_path / 'x')!r}, digest={sha256(CONTENT)!r}"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import mmap
 import os
-import pickle
 import struct
 import threading
-import zlib
 from typing import Any
+
+import xxhash
 
 from largefile.engine.channel import beyond_standard
 
 __all__ = ["Board", "shared_memory"]
 
 SIZE = 8192
-#: The size of what follows, and its CRC-32.
+#: The size of what follows, and its XXH32.
 HEAD = struct.Struct("=II")
 
 
@@ -50,10 +50,12 @@ class Board:
 
     def show(self, what: object) -> None:
         """Show this from now on; ValueError if it is too large."""
+        import pickle  # only now: who starts a process does that first
+
         data = pickle.dumps(what)
         if HEAD.size + len(data) > SIZE:
             raise ValueError(f"{len(data)} bytes do not fit on a board of {SIZE}")
-        self._map[: HEAD.size + len(data)] = HEAD.pack(len(data), zlib.crc32(data)) + data
+        self._map[: HEAD.size + len(data)] = HEAD.pack(len(data), xxhash.xxh32_intdigest(data)) + data
 
     def look(self) -> Any:
         """What was shown last; None if nothing was."""
@@ -62,7 +64,9 @@ class Board:
             head = page[: HEAD.size]
             size, checksum = HEAD.unpack(head)
             data = page[HEAD.size : HEAD.size + size]
-            if head != self._head and size and zlib.crc32(data) == checksum:
+            if head != self._head and size and xxhash.xxh32_intdigest(data) == checksum:
+                import pickle
+
                 self._seen, self._head = pickle.loads(data), head
             return self._seen
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pickle
 import select
 import socket
 import struct
@@ -53,6 +52,8 @@ class Channel:
 
     def send(self, message: object) -> None:
         """Send it; OSError if this end is closed, or the other one."""
+        import pickle  # only now: who starts a process does that first
+
         data = pickle.dumps(message)
         with self._sending:
             self._socket.sendall(SIZE.pack(len(data)) + data, FLAGS)
@@ -73,6 +74,8 @@ class Channel:
             if not piece:
                 raise EOFError("the other process has gone")
             self._come += piece
+        import pickle
+
         return pickle.loads(message)
 
     def _whole(self) -> bytes | None:

@@ -8,8 +8,6 @@ classes none passes, as the other process does not have his modules.
 from __future__ import annotations
 
 import os
-import pickle
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -190,7 +188,11 @@ def pack(error: BaseException) -> list[bytes]:
 
 
 def _pickled(error: BaseException) -> bytes:
+    import pickle  # where it is needed: see `isolated`
+
     if not isinstance(error, LargeFileError):
+        import traceback
+
         # It may be a bug, and its traceback ends with the process.
         error.add_note("".join(traceback.format_exception(error, chain=False)))
     try:
@@ -203,6 +205,8 @@ def _pickled(error: BaseException) -> bytes:
 
 def unpack(packed: list[bytes]) -> BaseException:
     """The error that was packed, with its causes."""
+    import pickle
+
     errors: list[BaseException] = [pickle.loads(data) for data in packed]
     for error, cause in pairwise(errors):
         error.__cause__ = cause

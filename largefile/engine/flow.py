@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from largefile.core.reorder import Block
-from largefile.engine.digester import Hasher
 from largefile.engine.job import Control, Job
 from largefile.errors import CacheError, DigestMismatchError, InternalError, LargeFileError
 from largefile.stats import DownloadStats
+
+if TYPE_CHECKING:
+    from largefile.engine.digester import Hasher
 
 __all__ = ["Engine", "Feed", "Flow"]
 
@@ -119,7 +121,11 @@ class Flow:
         self._entered = entered
         self._wanted, self._field = digest, field
         # A block that was hashed leaves its place, maybe after the reader has asked for more.
-        self._hasher = Hasher(digest[0], self.consumed) if digest is not None else None
+        self._hasher: Hasher | None = None
+        if digest is not None:
+            from largefile.engine.digester import Hasher  # with hashlib, which loads OpenSSL
+
+            self._hasher = Hasher(digest[0], self.consumed)
         self.digest: str | None = None  #: what was computed, once all is taken
         self.complete = False  #: every block was taken, and the digest agreed
         self.error: BaseException | None = None  #: what ended the engine, or failed at the end

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from largefile.core.ranges import num_blocks
 from largefile.core.reorder import Block
-from largefile.disk.cache import LocalDownloadCache
-from largefile.engine.cachefeed import CacheFeed
-from largefile.engine.committer import Committer
-from largefile.engine.digester import AHEAD
 from largefile.engine.flow import Feed, Flow
 from largefile.engine.job import Control
 from largefile.engine.options import SessionOptions
@@ -26,6 +23,9 @@ from largefile.rules.identity import Identity, describe, vouched_by
 from largefile.rules.sizing import auto_block_size, stream_window
 from largefile.stats import DownloadStats, StreamingStatus
 from largefile.wire.readers import MIB, Probe, Source
+
+if TYPE_CHECKING:
+    from largefile.disk.cache import LocalDownloadCache
 
 __all__ = ["Pouring", "PouringOptions"]
 
@@ -130,6 +130,8 @@ class Pouring:
         feed: Feed
         store: Store
         if cache is not None:
+            from largefile.engine.cachefeed import CacheFeed  # most streams have no cache
+
             feed, store, pin = CacheFeed(cache, head), cache, cache.pin
             digest = ":".join(self._digest) if self._digest is not None else None
             expected = cache.identity._replace(digest=digest)
@@ -144,12 +146,15 @@ class Pouring:
         session.begin(expected, probe=self._useful(probe, store, shape))
         self._entered.callback(session.end)  # also where no engine comes about
 
-        def passed() -> int:
-            """A reader may be within what it took last, and the digest so far behind it."""
-            return max(0, feed.freed - AHEAD) * block_size
-
         def begin() -> None:
             if cache is not None:
+                from largefile.engine.committer import Committer
+                from largefile.engine.digester import AHEAD
+
+                def passed() -> int:
+                    """A reader may be within what it took last, and the digest so far behind it."""
+                    return max(0, feed.freed - AHEAD) * block_size
+
                 committer = Committer(cache, durable=options.durable, passed=passed)
                 self._entered.enter_context(committer)
             self._entered.enter_context(reporting(session.stats, self._progress, self._control))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from largefile.core.byteranges import ByteRanges
 from largefile.core.ranges import ByteRange
 from largefile.core.sink import BlockSink
-from largefile.disk.blocklane import BlockLane
-from largefile.disk.cache import DownloadCache
 from largefile.errors import CacheError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from largefile.disk.cache import DownloadCache
 
 __all__ = ["Backed", "ForeignStore", "Seat", "Store", "StoreLane"]
 
@@ -84,6 +84,8 @@ class ForeignStore:
             self.byte_ranges.set(found[1].first)
 
     def lane(self, direct: bool = False) -> StoreLane:
+        from largefile.disk.blocklane import BlockLane  # few have a cache of their own
+
         return BlockLane(self)
 
     def next_outstanding(self, start_block: int) -> tuple[int, ByteRange] | None:
