@@ -22,7 +22,7 @@ def company_section(data: dict[str, Any]) -> list[str]:
     lines = [
         f"{size_text(data['size'])} over HTTP, medians of {data['rounds']} interleaved rounds, from the call "
         "on: alone, beside a Python thread that computes in the caller's process, and beside a process that "
-        "computes.",
+        "computes. (The starved case: every third round.)",
         "",
         *head("", *(f"{text}, s" for text in COMPANY.values()), "speed beside a thread", "… a process"),
     ]
