@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from report_company import COMPANY
 from report_transfers import groups
 from tables import Run, busy, by_contender, cpu, median, of
 
@@ -43,6 +44,14 @@ def _points(kinds: dict[str, Data], tables: dict[str, Data]) -> Iterator[str]:
                 f"{_floor(named[OURS], processors)}"
             )
     yield from _stream(kinds)
+    if "company" in kinds:
+        took = by_contender(kinds["company"]["runs"])
+        alone, thread, process = (median(took[f"isolated {where}"], of("took")) for where in COMPANY)
+        yield (
+            f"* *Beside a busy thread.* A busy process in its place leaves {alone / process:.2f} of the speed, "
+            f"as there are {processors} processors for it, the server and the engine; the thread costs "
+            f"{thread - process:.2f} s more, most of it to start the other process from beside it."
+        )
 
 
 def _processors(data: Data) -> int:
