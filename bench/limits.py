@@ -48,8 +48,8 @@ def _points(kinds: dict[str, Data], tables: dict[str, Data]) -> Iterator[str]:
         took = by_contender(kinds["company"]["runs"])
         alone, thread, process = (median(took[f"isolated {where}"], of("took")) for where in COMPANY)
         yield (
-            f"* *Beside a busy thread.* A busy process in its place leaves {alone / process:.2f} of the speed, "
-            f"as there are {processors} processors for it, the server and the engine; the thread costs "
+            f"* *Beside a busy thread.* A busy process in its place leaves {alone / process:.2f} of the "
+            f"speed, as there are {processors} processors for it, the server and the engine; the thread costs "
             f"{thread - process:.2f} s more, most of it to start the other process from beside it."
         )
 
