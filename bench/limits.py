@@ -49,7 +49,7 @@ def _points(kinds: dict[str, Data], tables: dict[str, Data]) -> Iterator[str]:
         alone, thread, process = (median(took[f"isolated {where}"], of("took")) for where in COMPANY)
         yield (
             f"* *Beside a busy thread.* A busy process in its place leaves {alone / process:.2f} of the "
-            f"speed, as there are {processors} processors for it, the server and the engine; the thread costs "
+            f"speed, as there are {processors} processors for it, server and engine; the thread costs "
             f"{thread - process:.2f} s more, most of it to start the other process from beside it."
         )
 
