@@ -6,8 +6,8 @@ Each runs alone, beside a thread that computes in the process that started it, a
 computes. The thread takes from a download in the same process both the interpreter and a processor, the
 process only a processor: what is between these two is the interpreter's lock (GIL), and the rest is cores.
 curl has no Python in it, so what it loses is what this machine takes from anybody. Every round runs each case
-once, beginning with another one; a round before the first warms up. The case that is starved takes a minute,
-and its turn in every third round only. The time is the one that the caller
+once, beginning with another one; a round before the first warms up. The case that is starved takes half a
+minute and more, and its turn in every third round only. The time is the one that the caller
 waits, with the start of the process where one is started, and without the imports of the caller. Every
 output is compared by SHA-256.
 """

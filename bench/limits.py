@@ -80,7 +80,7 @@ def _writers(kinds: dict[str, Data], table: Data) -> Iterator[str]:
                 "And the kernel lets one write to a file at a time: what one thread writes in "
                 f"{median(one, wall):.2f} s, two threads write in {median(two, wall):.2f} s, and take "
                 f"{median(two, used) / median(one, used):.1f} times the CPU time; to a file each in "
-                f"{median(apart, wall):.2f} s. The same holds for two processes."
+                f"{median(apart, wall):.2f} s."
             )
 
 

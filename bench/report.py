@@ -143,7 +143,8 @@ def _facts(data: Data) -> Iterator[str]:
         for table in data.get("tables", {}).values():
             versions |= table["versions"]
         for name, value in (versions | data["facts"]).items():
-            yield f"* {name}: {value}"
+            if value:
+                yield f"* {name}: {value}"
     else:  # pytest-benchmark's; its machine has a name, which is nobody's business
         machine = data["machine_info"]
         yield f"* date: {data['datetime'][:10]}"

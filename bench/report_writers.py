@@ -14,8 +14,8 @@ def writers_section(data: dict[str, Any]) -> list[str]:
     lines = [
         f"{size_text(data['size'])} in all, in pieces of 256 KiB from memory: by one thread, by two to the "
         "same file, and by two to a file each. The kernel lets one write to a file at a time, whoever it is, "
-        "and who waits for that keeps a processor busy: a second engine, thread or process, gains nothing by "
-        "its writes.",
+        "and who waits for that keeps a processor busy: a second thread of an engine gains nothing by its "
+        "writes.",
         "",
         *head("", "filesystem", "wall s", "by one writer's", "CPU s", "by one writer's"),
     ]

@@ -163,11 +163,7 @@ class StreamingDownloader(io.RawIOBase):
         self._logger = logger
         self._warned = False
         super().__init__()
-        if cache is not None:
-            from largefile.disk.cache import LocalDownloadCache  # most streams have none
-
-            if not isinstance(cache, LocalDownloadCache):
-                raise TypeError(f"cache is {type(cache).__name__}, needed is a LocalDownloadCache")
+        check_cache(cache)
         if digest is not None and offset:
             raise ValueError("a digest is of the whole content: it can not be compared from an offset on")
         session = session_options(
@@ -398,6 +394,15 @@ def _after_fork_in_child() -> None:
 
 atexit.register(_close_all)
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def check_cache(cache: LocalDownloadCache | None) -> None:
+    """TypeError for anything else."""
+    if cache is not None:
+        from largefile.disk.cache import LocalDownloadCache  # most streams have none
+
+        if not isinstance(cache, LocalDownloadCache):
+            raise TypeError(f"cache is {type(cache).__name__}, needed is a LocalDownloadCache")
 
 
 def check_offset(offset: int) -> int:
